@@ -1,0 +1,1 @@
+"""Data: examples, their sources, retrieval, prompts and batches."""

@@ -1,0 +1,1 @@
+"""Evaluation: held-out loss, text metrics, significance and the report."""

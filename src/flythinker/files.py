@@ -1,0 +1,30 @@
+"""Writing files so that a crash, Ctrl-C or a full disk never leaves a half-written one."""
+
+import os
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import IO
+
+
+@contextmanager
+def atomic_write(path: str | Path) -> Iterator[IO[str]]:
+    """Open a UTF-8 text file that appears at `path` only once it is complete and on disk.
+
+    The text goes to a temporary name in the same folder and is renamed at the end; on any
+    exception (`OSError` when the disk is full, `KeyboardInterrupt`, …) the temporary file is
+    removed, an older file at `path` stays as it was, and the exception goes on.
+    """
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".tmp")
+    try:
+        with open(handle, "w", encoding="utf-8") as file:
+            yield file
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(temporary, path)
+    except BaseException:
+        Path(temporary).unlink(missing_ok=True)
+        raise

@@ -1,0 +1,1 @@
+"""Training: one config file, one Trainer."""
