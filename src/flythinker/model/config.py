@@ -1,0 +1,102 @@
+"""The configuration of a FlyThinker model: two nested configs and how thoughts are fused."""
+
+from typing import Literal, get_args
+
+from transformers import AutoConfig, PreTrainedConfig
+
+Injection = Literal["global", "input", "output"]
+Projection = Literal["pad", "linear"]
+
+
+class FlyThinkerConfig(PreTrainedConfig):
+    """Configuration of `FlyThinkerForCausalLM`.
+
+    Args:
+        generator_config: config (or its dict) of the Generator, any decoder-only causal LM.
+        reasoner_config: config (or its dict) of the Reasoner. `None` means that there is no
+            Reasoner: the model is its Generator alone, which is how the SFT baseline is made;
+            `fusion_weight` must then be 0.
+        fusion_weight: λ, the weight of a thought in the Generator's input (paper, eq. of fusion;
+            0.5 in the paper). 0 means that the Reasoner is not run at all.
+        injection: where thoughts enter: on `"global"` = all positions, `"input"` = the prompt
+            only, `"output"` = the response only. The last two need `prompt_length` in `forward`.
+        projection: how a thought of width d_R meets an embedding of width d_G. `"pad"` adds it to
+            the first d_R coordinates (as released; needs d_R ≤ d_G); `"linear"` is a learned
+            d_R → d_G map that starts at zero, so that training starts exactly at the Generator.
+
+    Raises:
+        ValueError: an unknown `injection` or `projection`, a negative `fusion_weight`, a Reasoner
+            wider than the Generator with `"pad"`, a non-zero `fusion_weight` without a Reasoner.
+    """
+
+    model_type = "flythinker"
+    sub_configs = {"generator_config": AutoConfig, "reasoner_config": AutoConfig}  # noqa: RUF012
+
+    generator_config: dict | PreTrainedConfig | None = None
+    reasoner_config: dict | PreTrainedConfig | None = None
+    fusion_weight: float = 0.5
+    injection: str = "global"
+    projection: str = "pad"
+
+    def __post_init__(self, **kwargs) -> None:  # type: ignore[no-untyped-def]
+        # transformers makes a config without arguments to know the defaults when it saves one
+        if self.generator_config is None:
+            self.generator_config = AutoConfig.for_model("llama")
+            self.reasoner_config = self.reasoner_config or AutoConfig.for_model("llama")
+        self.generator_config = _as_config(self.generator_config)
+        self.reasoner_config = self.reasoner_config and _as_config(self.reasoner_config)
+        for token in ("bos_token_id", "eos_token_id", "pad_token_id"):
+            kwargs.setdefault(token, getattr(self.generator_config, token, None))
+        # each part ties its own embeddings; there is nothing to tie across them
+        kwargs["tie_word_embeddings"] = False
+        # the base class would reset what loaded parts use
+        kwargs.setdefault("attn_implementation", self.generator_config._attn_implementation)
+        super().__post_init__(**kwargs)
+        self._check()
+
+    def _check(self) -> None:
+        if self.injection not in get_args(Injection):
+            raise ValueError(
+                f"injection is {self.injection!r}; it must be one of {', '.join(get_args(Injection))}"
+            )
+        if self.projection not in get_args(Projection):
+            raise ValueError(
+                f"projection is {self.projection!r}; "
+                f"it must be one of {', '.join(get_args(Projection))}"
+            )
+        if self.fusion_weight < 0:
+            raise ValueError(f"fusion_weight is {self.fusion_weight}; it must be 0 or more")
+        if self.reasoner_config is None:
+            if self.fusion_weight != 0:
+                raise ValueError(
+                    f"fusion_weight is {self.fusion_weight} but there is no Reasoner: "
+                    "give a reasoner, or set fusion_weight to 0"
+                )
+        elif self.projection == "pad" and self.thought_size > self.hidden_size:
+            raise ValueError(
+                f"a thought (width {self.thought_size}) does not fit into the Generator's embedding "
+                f'(width {self.hidden_size}): use projection="linear" or a narrower Reasoner'
+            )
+
+    @property
+    def hidden_size(self) -> int:
+        """d_G, the width of the Generator's embeddings."""
+        return self.generator_config.hidden_size  # type: ignore[union-attr]
+
+    @property
+    def thought_size(self) -> int:
+        """d_R, the width of a thought."""
+        return self.reasoner_config.hidden_size  # type: ignore[union-attr]
+
+    @property
+    def vocab_size(self) -> int:
+        """The Generator's vocabulary size (rows of its embedding table)."""
+        return self.generator_config.vocab_size  # type: ignore[union-attr]
+
+    def get_text_config(self, decoder=None, encoder=None) -> PreTrainedConfig:  # type: ignore[no-untyped-def]
+        """The Generator's config: what generation asks for (vocabulary, layers) is its."""
+        return self.generator_config  # type: ignore[return-value]
+
+
+def _as_config(config: dict | PreTrainedConfig) -> PreTrainedConfig:
+    return AutoConfig.for_model(**config) if isinstance(config, dict) else config

@@ -1,0 +1,303 @@
+"""FlyThinker: a causal LM made of two causal LMs, a Generator and a Reasoner (arXiv 2512.06690).
+
+    ids ──► reasoner ──► thoughts r ──► rescale ──► shift right by one ──► × λ ──┐
+     └────► generator embeddings e ───────────────────────────────────────────── + ──► generator
+
+A thought depends on tokens only, never on earlier thoughts: training is one parallel pass of each
+part, and in decoding the two parts of a step do not wait for each other.
+"""
+
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from transformers import AutoModel, AutoModelForCausalLM, GenerationMixin, PreTrainedModel
+from transformers import initialization as init
+from transformers.modeling_outputs import CausalLMOutputWithPast
+
+from flythinker.model.cache import FlyThinkerCache
+from flythinker.model.config import FlyThinkerConfig
+from flythinker.model.fusion import fuse, mean_embedding_norm, rescale, shift, thought_gate
+from flythinker.model.parts import check_same_vocabulary, load_generator, load_reasoner
+
+
+@dataclass
+class FlyThinkerOutput(CausalLMOutputWithPast):
+    """A causal LM's output and the thoughts.
+
+    Attributes:
+        thoughts: [batch, seq, d_R], the Reasoner's last hidden state at each token read in this
+            call; it is the thought of the *next* token. `None` at λ = 0.
+    """
+
+    thoughts: Tensor | None = None
+
+
+class FlyThinkerForCausalLM(PreTrainedModel, GenerationMixin):
+    """Generator + Reasoner as one Hugging Face causal LM.
+
+    Attributes:
+        generator: the causal LM that writes.
+        reasoner: the backbone whose final hidden states are the thoughts; `None` for plain SFT.
+        projection: the d_R → d_G map, `None` with `projection="pad"`.
+    """
+
+    config_class = FlyThinkerConfig
+    main_input_name = "input_ids"
+    supports_gradient_checkpointing = True
+    _supports_sdpa = _supports_flash_attn = _supports_flex_attn = True
+    _supports_attention_backend = True
+
+    def __init__(
+        self,
+        config: FlyThinkerConfig,
+        generator: PreTrainedModel | None = None,
+        reasoner: PreTrainedModel | None = None,
+    ) -> None:
+        super().__init__(config)
+        self.generator = generator or AutoModelForCausalLM.from_config(config.generator_config)
+        self.reasoner = reasoner
+        self.projection = None
+        if config.reasoner_config is not None:
+            self.reasoner = reasoner or AutoModel.from_config(config.reasoner_config)
+            if config.projection == "linear":
+                self.projection = nn.Linear(config.thought_size, config.hidden_size, bias=False)
+        for part in (generator, reasoner):  # given parts keep their weights
+            for module in part.modules() if part is not None else ():
+                module._is_hf_initialized = True
+        self.post_init()
+
+    @torch.no_grad()
+    def _init_weights(self, module: nn.Module) -> None:
+        if module is self.projection:
+            init.zeros_(module.weight)
+
+    @classmethod
+    def from_generator_reasoner_pretrained(
+        cls,
+        generator: str | PreTrainedModel,
+        reasoner: str | PreTrainedModel | None,
+        fusion_weight: float = 0.5,
+        injection: str = "global",
+        projection: str = "pad",
+        reasoner_layers: int | None = None,
+        **kwargs: Any,
+    ) -> "FlyThinkerForCausalLM":
+        """Join two pretrained models.
+
+        Args:
+            generator, reasoner: local folders, hub names, `"smollm2-135m"` or loaded models (used
+                as they are, not copied). `reasoner=None` gives the Generator alone, for SFT; set
+                `fusion_weight=0` with it.
+            fusion_weight, injection, projection: see `FlyThinkerConfig`.
+            reasoner_layers: keep only the first N layers of the Reasoner.
+            kwargs: passed to `from_pretrained` of both parts (`dtype`, …).
+
+        Raises:
+            ValueError: different tokenizers or vocabularies, or a bad setting.
+        """
+        written_by = load_generator(generator, **kwargs)
+        thought_by = None
+        if reasoner is not None:
+            if generator is reasoner and reasoner_layers is None:
+                raise ValueError(
+                    "Generator and Reasoner are one and the same loaded model: "
+                    "give a second copy, a name, or reasoner_layers"
+                )
+            thought_by = load_reasoner(reasoner, reasoner_layers, **kwargs)
+            sizes = written_by.config.vocab_size, thought_by.config.vocab_size
+            check_same_vocabulary(generator, reasoner, *sizes)
+        config = FlyThinkerConfig(
+            generator_config=written_by.config,
+            reasoner_config=thought_by.config if thought_by is not None else None,
+            fusion_weight=fusion_weight,
+            injection=injection,
+            projection=projection,
+        )
+        model = cls(config, written_by, thought_by)
+        model.to(dtype=written_by.dtype, device=written_by.device)
+        model.generation_config = written_by.generation_config
+        return model.eval()
+
+    def get_input_embeddings(self) -> nn.Embedding:
+        """The Generator's embedding table."""
+        return self.generator.get_input_embeddings()
+
+    def set_input_embeddings(self, value: nn.Embedding) -> None:
+        """Replace the Generator's embedding table."""
+        self.generator.set_input_embeddings(value)
+
+    def get_output_embeddings(self) -> nn.Module:
+        """The Generator's head."""
+        return self.generator.get_output_embeddings()
+
+    def set_output_embeddings(self, value: nn.Module) -> None:
+        """Replace the Generator's head."""
+        self.generator.set_output_embeddings(value)
+
+    def resize_token_embeddings(self, *args: Any, **kwargs: Any) -> nn.Embedding:
+        """Resize both parts' tables, which must go on sharing one vocabulary."""
+        if self.reasoner is not None:
+            self.reasoner.resize_token_embeddings(*args, **kwargs)
+        return self.generator.resize_token_embeddings(*args, **kwargs)
+
+    def forward(
+        self,
+        input_ids: Tensor,
+        attention_mask: Tensor | None = None,
+        position_ids: Tensor | None = None,
+        past_key_values: FlyThinkerCache | None = None,
+        labels: Tensor | None = None,
+        use_cache: bool | None = None,
+        fusion_weight: float | Tensor | None = None,
+        prompt_length: Tensor | None = None,
+        logits_to_keep: int | Tensor = 0,
+        num_items_in_batch: Tensor | None = None,
+        return_dict: bool | None = None,
+        **kwargs: Any,
+    ) -> FlyThinkerOutput:
+        """One pass of both parts over new tokens.
+
+        Args:
+            input_ids: int64 [batch, seq].
+            attention_mask: [batch, past + seq], 1 = real token; padding may be on either side.
+                `None` = all real.
+            position_ids: int64 [batch, seq]; by default counted over the real tokens. Packed rows
+                restart at 0 at each sequence, with `attention_mask=None`.
+            past_key_values: the tokens before; made anew when `use_cache` and not given.
+            labels: int64 [batch, seq], -100 = not learned; the loss shifts them as usual.
+            fusion_weight: λ for this call, by default the config's.
+            prompt_length: int64 [batch] (or [batch, seq] for packed rows), needed by the
+                injections "input" and "output".
+            logits_to_keep: as in transformers: the last n positions (0 = all), or an int64 tensor
+                [n] of the columns whose logits are wanted; with `labels`, the loss counts these.
+            num_items_in_batch: labelled tokens of the whole optimizer step, given by `Trainer`.
+            kwargs: to both parts (`output_hidden_states`, flash-attention arguments, …).
+
+        Returns: `FlyThinkerOutput`; logits [batch, seq or n, vocab].
+
+        Raises:
+            ValueError: see `thought_gate`, `FlyThinkerCache.last_thought`, `FlyThinkerConfig`.
+        """
+        cache = past_key_values
+        if cache is None and use_cache:
+            cache = FlyThinkerCache(self.config)
+        if position_ids is None:
+            past = cache.get_seq_length() if cache is not None else 0
+            position_ids = _positions(input_ids, attention_mask, past)
+        shared = {"attention_mask": attention_mask, "position_ids": position_ids, **kwargs}
+        shared["use_cache"] = cache is not None
+
+        embeds = self.get_input_embeddings()(input_ids)
+        weight = self.config.fusion_weight if fusion_weight is None else fusion_weight
+        thoughts = None
+        if not isinstance(weight, int | float) or weight != 0:
+            thoughts = self._think(input_ids, cache, shared)
+            shifted = self._shift(thoughts, cache)
+            gate = thought_gate(position_ids, attention_mask, self.config.injection, prompt_length)
+            embeds = fuse(embeds, shifted, gate, weight, self.projection)
+
+        outputs = self.generator(
+            inputs_embeds=embeds,
+            past_key_values=cache.generator if cache is not None else None,
+            logits_to_keep=logits_to_keep,
+            **shared,
+        )
+        loss = None
+        if labels is not None:
+            loss = self.loss_function(
+                logits=outputs.logits,
+                labels=None,
+                vocab_size=outputs.logits.shape[-1],
+                shift_labels=_shift_labels(labels, logits_to_keep),
+                num_items_in_batch=num_items_in_batch,
+            )
+        return FlyThinkerOutput(
+            loss=loss,
+            logits=outputs.logits,
+            past_key_values=cache,
+            hidden_states=outputs.hidden_states,
+            attentions=outputs.attentions,
+            thoughts=thoughts,
+        )
+
+    def _think(self, input_ids: Tensor, cache: FlyThinkerCache | None, shared: dict) -> Tensor:
+        """r: the Reasoner's last hidden states over the tokens alone, [batch, seq, d_R]."""
+        if self.reasoner is None:
+            raise ValueError("this model has no Reasoner: fusion_weight must be 0")
+        return self.reasoner(
+            input_ids=input_ids,
+            past_key_values=cache.reasoner if cache is not None else None,
+            **shared,
+        ).last_hidden_state
+
+    def _shift(self, thoughts: Tensor, cache: FlyThinkerCache | None) -> Tensor:
+        """norm(r), moved right by one across the border to the cached tokens."""
+        if cache is None:
+            norm = mean_embedding_norm(self.get_input_embeddings())
+            return shift(rescale(thoughts, norm), None)
+        if cache.norm is None:  # reads the whole table: once a text, not once a token
+            cache.norm = mean_embedding_norm(self.get_input_embeddings())
+        last = cache.last_thought()
+        cache.append(thoughts)
+        return shift(
+            rescale(thoughts, cache.norm), None if last is None else rescale(last, cache.norm)
+        )
+
+    @torch.no_grad()
+    def generate(self, inputs: Tensor | None = None, *args: Any, **kwargs: Any) -> Any:
+        """As transformers' `generate`, with every strategy; `fusion_weight` may be given.
+
+        With the injections "input" and "output" the prompt of each row counts as `prompt_length`
+        unless that is given.
+
+        Raises:
+            ValueError: the prompts' lengths cannot be known (a batch without attention mask).
+        """
+        if self.config.injection != "global" and kwargs.get("prompt_length") is None:
+            ids = inputs if inputs is not None else kwargs["input_ids"]
+            mask = kwargs.get("attention_mask")
+            if mask is None and len(ids) > 1:
+                raise ValueError(
+                    f'injection="{self.config.injection}" with a batch needs attention_mask '
+                    "(or prompt_length) to tell prompts from padding"
+                )
+            kwargs["prompt_length"] = (torch.ones_like(ids) if mask is None else mask).sum(-1)
+        return super().generate(inputs, *args, **kwargs)
+
+    def _prepare_cache_for_generation(
+        self, generation_config: Any, model_kwargs: dict, *args: Any
+    ) -> None:
+        if generation_config.cache_implementation not in (None, "dynamic"):
+            raise ValueError(
+                f"cache_implementation={generation_config.cache_implementation!r} is not supported: "
+                "FlyThinker keeps two dynamic caches; leave it out"
+            )
+        if model_kwargs.get("past_key_values") is None and generation_config.use_cache:
+            model_kwargs["past_key_values"] = cache = FlyThinkerCache(self.config)
+            if generation_config.is_assistant:  # it will be rolled back
+                cache.activate_past_recording()
+        else:
+            super()._prepare_cache_for_generation(generation_config, model_kwargs, *args)
+
+    def _get_candidate_generator(self, *, model_kwargs: dict, **kwargs: Any) -> Any:
+        # an assistant is another model, with its own λ and its own idea of a prompt
+        own = ("fusion_weight", "prompt_length")
+        theirs = {key: value for key, value in model_kwargs.items() if key not in own}
+        return super()._get_candidate_generator(model_kwargs=theirs, **kwargs)
+
+
+def _positions(input_ids: Tensor, attention_mask: Tensor | None, past: int) -> Tensor:
+    """Positions counted over real tokens, int64 [batch or 1, seq]."""
+    seq = input_ids.shape[1]
+    if attention_mask is None or attention_mask.ndim != 2:
+        return torch.arange(past, past + seq, device=input_ids.device)[None]
+    return (attention_mask.long().cumsum(-1) - 1).clamp_min(0)[:, -seq:]
+
+
+def _shift_labels(labels: Tensor, logits_to_keep: int | Tensor) -> Tensor:
+    """Labels moved left by one, at the positions whose logits were kept."""
+    shifted = nn.functional.pad(labels[:, 1:], (0, 1), value=-100)
+    keep = slice(-logits_to_keep, None) if isinstance(logits_to_keep, int) else logits_to_keep
+    return shifted[:, keep].contiguous()

@@ -1,0 +1,113 @@
+"""Getting the two parts: loading, cutting the Reasoner to its first layers, comparing vocabularies."""
+
+import copy
+from typing import Any
+
+from transformers import (
+    AutoModel,
+    AutoModelForCausalLM,
+    AutoTokenizer,
+    PreTrainedConfig,
+    PreTrainedModel,
+    PreTrainedTokenizerBase,
+)
+
+from flythinker.model.backbone import resolve_backbone
+
+
+def load_generator(source: str | PreTrainedModel, **kwargs: Any) -> PreTrainedModel:
+    """The Generator: a causal LM with its head, from a name, a folder or as it is given.
+
+    Args:
+        source: hub name, local folder, `"smollm2-135m"` or a loaded model.
+        kwargs: passed to `from_pretrained` (`dtype`, `device_map`, `attn_implementation`, …).
+    """
+    if isinstance(source, PreTrainedModel):
+        return source
+    return AutoModelForCausalLM.from_pretrained(resolve_backbone(source), **kwargs)
+
+
+def load_reasoner(
+    source: str | PreTrainedModel, layers: int | None = None, **kwargs: Any
+) -> PreTrainedModel:
+    """The Reasoner: a backbone without head, its last hidden state after the final norm.
+
+    Args:
+        source: hub name, local folder, `"smollm2-135m"` or a loaded model (with or without head;
+            its weights are copied only if `layers` cuts it).
+        layers: keep only the first `layers` layers.
+        kwargs: passed to `from_pretrained`.
+
+    Raises:
+        ValueError: `layers` is not between 1 and the number of layers.
+    """
+    if isinstance(source, PreTrainedModel):
+        backbone = source.base_model
+    else:
+        backbone = AutoModel.from_pretrained(resolve_backbone(source), **kwargs)
+    if layers is None:
+        return backbone
+    cut = AutoModel.from_config(first_layers(backbone.config, layers))
+    cut.load_state_dict(backbone.state_dict(), strict=False)
+    return cut.to(device=backbone.device, dtype=backbone.dtype)
+
+
+def first_layers(config: PreTrainedConfig, layers: int) -> PreTrainedConfig:
+    """A copy of `config` with only its first `layers` layers."""
+    if not 1 <= layers <= config.num_hidden_layers:
+        raise ValueError(
+            f"reasoner_layers is {layers}; this Reasoner has {config.num_hidden_layers} layers: "
+            f"choose 1 to {config.num_hidden_layers}"
+        )
+    config = copy.deepcopy(config)
+    config.num_hidden_layers = layers
+    if getattr(config, "layer_types", None):
+        config.layer_types = config.layer_types[:layers]
+    return config
+
+
+def check_same_vocabulary(
+    generator: str | PreTrainedModel,
+    reasoner: str | PreTrainedModel,
+    generator_size: int,
+    reasoner_size: int,
+) -> None:
+    """Both parts read the same token ids, so both must have the same tokenizer.
+
+    Embedding tables may be padded to different sizes (Qwen2.5 7B and 1.5B are) as long as the
+    tokenizers agree; where a tokenizer cannot be had, the sizes must be equal.
+
+    Raises:
+        ValueError: naming what differs.
+    """
+    if generator is reasoner or generator == reasoner:
+        return
+    tokenizers = _tokenizer(generator), _tokenizer(reasoner)
+    if tokenizers[0] is None or tokenizers[1] is None:
+        if generator_size != reasoner_size:
+            raise ValueError(
+                f"Generator and Reasoner must share one vocabulary: the Generator's has "
+                f"{generator_size} entries, the Reasoner's {reasoner_size}. Choose a Reasoner of "
+                "the same family, or give folders or names with tokenizers that can be compared"
+            )
+        return
+    first, second = (tokenizer.get_vocab() for tokenizer in tokenizers)
+    if first == second:
+        return
+    differing = sorted(
+        token for token in first.keys() | second.keys() if first.get(token) != second.get(token)
+    )
+    token = differing[0]
+    raise ValueError(
+        f"Generator and Reasoner must share one tokenizer: {len(differing)} tokens differ "
+        f"({len(first)} against {len(second)} entries), such as {token!r} (id {first.get(token)} "
+        f"against {second.get(token)}). Choose a Reasoner of the same family"
+    )
+
+
+def _tokenizer(source: str | PreTrainedModel) -> PreTrainedTokenizerBase | None:
+    name = source.config._name_or_path if isinstance(source, PreTrainedModel) else source
+    try:
+        return AutoTokenizer.from_pretrained(resolve_backbone(name)) if name else None
+    except (OSError, ValueError, KeyError):  # a folder or a name without a tokenizer
+        return None
