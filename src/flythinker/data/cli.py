@@ -1,0 +1,107 @@
+"""`flythinker data build | check | stats`."""
+
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from flythinker.data.check import check_example, describe
+from flythinker.data.example import Example, iterate_examples, read_examples, write_examples
+from flythinker.data.folder import examples_from_documents, read_users
+from flythinker.data.longlamp import LongLampConfig, build_longlamp
+from flythinker.data.sotu import SotuSplit, build_sotu
+from flythinker.errors import FlyThinkerError
+
+app = typer.Typer(no_args_is_help=True, help="Build, check and describe data files.")
+build = typer.Typer(no_args_is_help=True, help="Write train, val and test files from a source.")
+app.add_typer(build, name="build")
+
+Out = Annotated[Path, typer.Option(help="Folder for train.jsonl, val.jsonl and test.jsonl.")]
+Files = Annotated[list[Path], typer.Argument(help="Data files: .jsonl, .json, .csv, .parquet.")]
+
+
+@build.command("sotu", epilog="Example: flythinker data build sotu --out data/sotu")
+def build_sotu_files(
+    out: Out,
+    split: Annotated[SotuSplit, typer.Option(help="Hold out later texts, or users.")] = "temporal",
+    seed: Annotated[int, typer.Option(help="Of the draw of held-out users.")] = 0,
+) -> None:
+    """Addresses of the US presidents (needs the package sotu)."""
+    _write(out, build_sotu(split, seed))
+
+
+@build.command(
+    "longlamp",
+    epilog="Example: flythinker data build longlamp --config topic_writing_user --out data/topic",
+)
+def build_longlamp_files(
+    out: Out,
+    config: Annotated[LongLampConfig, typer.Option(help="Task and split of the users.")],
+    path: Annotated[
+        Path | None, typer.Option(help="Local files of the same fields; default: the hub.")
+    ] = None,
+) -> None:
+    """The LongLaMP benchmark, from the hub or from local files."""
+    _write(out, build_longlamp(config, path))
+
+
+@build.command(
+    "folder", epilog="Example: flythinker data build folder --path my-texts --out data/me"
+)
+def build_folder_files(
+    out: Out,
+    path: Annotated[Path, typer.Option(help="Folder of .txt and .md files, or of user folders.")],
+) -> None:
+    """Your own texts: each is asked for from the ones you wrote before it."""
+    _write(out, examples_from_documents(read_users(path)))
+
+
+@app.command(epilog="Example: flythinker data check data/sotu/*.jsonl")
+def check(files: Files) -> None:
+    """Name every problem, file and line; exit with 1 if there is one."""
+    problems = 0
+    for file in files:
+        for line, example in iterate_examples(file):
+            found = (
+                [str(example)]
+                if isinstance(example, FlyThinkerError)
+                else [f"{file}:{line}: {problem}" for problem in check_example(example)]
+            )
+            for problem in found:
+                typer.echo(problem, err=True)
+            problems += len(found)
+    if problems:
+        typer.echo(f"{problems} problem{'s' if problems > 1 else ''}", err=True)
+        raise typer.Exit(1)
+    typer.echo("no problems")
+
+
+@app.command(epilog="Example: flythinker data stats data/sotu/*.jsonl --json")
+def stats(
+    files: Files,
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
+) -> None:
+    """Describe each file: examples, users, lengths of histories, queries and targets."""
+    rows = {str(file): describe(read_examples(file)) for file in files}
+    if as_json:
+        typer.echo(json.dumps(rows))
+    else:
+        _print_table(rows)
+
+
+def _write(out: Path, splits: Mapping[str, Sequence[Example]]) -> None:
+    for name, examples in splits.items():
+        write_examples(out / f"{name}.jsonl", examples)
+    _print_table({str(out / f"{name}.jsonl"): describe(e) for name, e in splits.items()})
+
+
+def _print_table(rows: Mapping[str, Mapping[str, float]]) -> None:
+    """One column a file: paths are long, and there are few of them."""
+    table = Table("", *rows)
+    for name in next(iter(rows.values())):
+        table.add_row(name.replace("_", " "), *(f"{row[name]:g}" for row in rows.values()))
+    Console().print(table)

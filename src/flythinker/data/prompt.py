@@ -1,0 +1,189 @@
+"""From an example to token ids: retrieved profile + query as one chat message, then the response.
+
+A user's text never becomes a control token: the chat template is rendered around a placeholder
+and the text is tokenised on its own with `split_special_tokens=True`, so that `<|im_end|>` in a
+history is seven harmless tokens and cannot end the message.
+"""
+
+import logging
+import re
+from bisect import bisect_right
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, replace
+from functools import cache
+
+from jinja2 import TemplateError
+from transformers import PreTrainedTokenizerBase
+
+from flythinker.data.example import Document, Example
+from flythinker.data.retrieval import RetrievalMethod, retrieve
+from flythinker.data.sentences import sentence_ends
+from flythinker.errors import FlyThinkerError
+
+logger = logging.getLogger(__name__)
+
+_PROFILE_HEADER = "Texts I wrote before, the most relevant first:"
+_QUERY_HEADER = "Now write as I would, in my own style."
+_PLACEHOLDER = "\ue000user text\ue001"  # private-use characters: in no template
+
+
+@dataclass(frozen=True)
+class PromptConfig:
+    """How a prompt is made. The budgets are in tokens; each text is cut at a sentence end."""
+
+    retrieval: RetrievalMethod = "bm25"
+    k: int = 4
+    profile_tokens: int = 1250
+    query_tokens: int = 300
+    response_tokens: int = 1000
+    system: str | None = None
+
+
+@dataclass(frozen=True)
+class Prompt:
+    """Token ids of one example.
+
+    `response_ids` end with the id that closes an assistant turn, unless the response was cut by
+    its budget (it did not end there); they are empty for an example without a target.
+    `documents` are the past texts shown, the last one possibly cut.
+    """
+
+    prompt_ids: list[int]
+    response_ids: list[int]
+    documents: tuple[Document, ...]
+
+
+def build_prompt(
+    example: Example, tokenizer: PreTrainedTokenizerBase, config: PromptConfig
+) -> Prompt:
+    """Retrieve, cut to the budgets and tokenise; a tokenizer without chat template gets text."""
+
+    def tokenize(text: str) -> list[int]:
+        return tokenizer(text, add_special_tokens=False, split_special_tokens=True)["input_ids"]
+
+    relevant = retrieve(example.history, example.query, config.k, config.retrieval)
+    documents = _fit_profile(relevant, config.profile_tokens, tokenize)
+    query = cut_to_tokens(example.query.strip(), config.query_tokens, tokenize)
+    if len(query) < len(example.query.strip()):
+        _warn_cut_query(config.query_tokens)
+    before, after = _ids_around(tokenizer, config.system)
+    prompt_ids = before + tokenize(_render_message(documents, query)) + after
+
+    target = example.target.strip()
+    response = cut_to_tokens(target, config.response_tokens, tokenize)
+    response_ids = tokenize(response)
+    if target and response == target:
+        response_ids.append(end_of_turn_id(tokenizer))
+    return Prompt(prompt_ids, response_ids, documents)
+
+
+def cut_to_tokens(text: str, budget: int, tokenize: Callable[[str], Sequence[int]]) -> str:
+    """The longest beginning of `text` of at most `budget` tokens that ends with a sentence.
+
+    Where not even one sentence fits it ends with a word, and failing that with a character.
+    """
+    if len(tokenize(text)) <= budget:
+        return text
+    word_ends = (match.end() for match in re.finditer(r"\S+", text))
+    return (
+        _longest_prefix(text, sentence_ends(text), budget, tokenize)
+        or _longest_prefix(text, word_ends, budget, tokenize)
+        or _longest_prefix(text, range(1, len(text)), budget, tokenize)
+    )
+
+
+def end_of_turn_id(tokenizer: PreTrainedTokenizerBase) -> int:
+    """The id that the chat template closes an assistant turn with, else the tokenizer's EOS."""
+    if tokenizer.chat_template is None:
+        return _eos(tokenizer)
+    turns = [
+        {"role": "user", "content": "?"},
+        {"role": "assistant", "content": _PLACEHOLDER},
+    ]
+    rendered = str(tokenizer.apply_chat_template(turns, tokenize=False))
+    closing = _control_ids(tokenizer, rendered.partition(_PLACEHOLDER)[2].lstrip())
+    if closing and closing[0] in tokenizer.added_tokens_decoder:
+        return closing[0]
+    return _eos(tokenizer)
+
+
+def _fit_profile(
+    documents: Sequence[Document], budget: int, tokenize: Callable[[str], Sequence[int]]
+) -> tuple[Document, ...]:
+    """Keep the most relevant documents that fit; cut the first that does not, drop the rest."""
+
+    def size(document: Document) -> int:
+        return len(tokenize(_render_document(document)))
+
+    kept: list[Document] = []
+    left = budget - len(tokenize(_PROFILE_HEADER))
+    for document in documents:
+        if (tokens := size(document)) > left:
+            cuts = [replace(document, text=document.text[:n]) for n in sentence_ends(document.text)]
+            if fitting := bisect_right(cuts, left, key=size):
+                kept.append(cuts[fitting - 1])
+            break
+        kept.append(document)
+        left -= tokens
+    return tuple(kept)
+
+
+def _render_message(documents: Sequence[Document], query: str) -> str:
+    if not documents:
+        return query
+    profile = _PROFILE_HEADER + "".join(_render_document(document) for document in documents)
+    return f"{profile}\n\n{_QUERY_HEADER}\n{query}"
+
+
+def _render_document(document: Document) -> str:
+    caption = f"{document.title} ({document.date})" if document.date else document.title
+    return "\n\n" + (f"# {caption.strip()}\n" if caption else "") + document.text.strip()
+
+
+def _ids_around(
+    tokenizer: PreTrainedTokenizerBase, system: str | None
+) -> tuple[list[int], list[int]]:
+    """What stands before and after the user's message in a prompt."""
+    if tokenizer.chat_template is None:
+        start = tokenizer("")["input_ids"]  # the BOS token, where the model has one
+        before = _control_ids(tokenizer, f"{system}\n\n") if system else []
+        return start + before, _control_ids(tokenizer, "\n\n")
+    messages = [{"role": "user", "content": _PLACEHOLDER}]
+    if system:
+        messages.insert(0, {"role": "system", "content": system})
+    try:
+        rendered = tokenizer.apply_chat_template(
+            messages, tokenize=False, add_generation_prompt=True
+        )
+    except TemplateError as error:  # Gemma's, for one, knows no system message
+        raise FlyThinkerError(
+            f"the tokenizer's chat template refuses the messages ({error}); "
+            "remove the system message"
+        ) from error
+    before, _, after = str(rendered).partition(_PLACEHOLDER)
+    return _control_ids(tokenizer, before), _control_ids(tokenizer, after)
+
+
+def _control_ids(tokenizer: PreTrainedTokenizerBase, text: str) -> list[int]:
+    return tokenizer(text, add_special_tokens=False)["input_ids"]
+
+
+def _longest_prefix(
+    text: str, ends: Iterable[int], budget: int, tokenize: Callable[[str], Sequence[int]]
+) -> str:
+    ends = list(ends)
+    fitting = bisect_right(ends, budget, key=lambda end: len(tokenize(text[:end])))
+    return text[: ends[fitting - 1]] if fitting else ""
+
+
+def _eos(tokenizer: PreTrainedTokenizerBase) -> int:
+    if not isinstance(tokenizer.eos_token_id, int):
+        raise FlyThinkerError("the tokenizer has no EOS token; set tokenizer.eos_token")
+    return tokenizer.eos_token_id
+
+
+@cache
+def _warn_cut_query(budget: int) -> None:
+    logger.warning(
+        "a query is longer than query_tokens=%d and was cut; later ones are cut silently", budget
+    )
