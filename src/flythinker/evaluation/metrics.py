@@ -1,0 +1,107 @@
+"""Text metrics against a reference, all from the field's own libraries, all scaled by 100.
+
+ROUGE is `rouge-score`, BLEU is `sacrebleu` and METEOR is `nltk`, as in LongLaMP's evaluation.
+"""
+
+from collections.abc import Sequence
+
+import numpy as np
+from nltk.corpus import wordnet
+from nltk.tokenize import wordpunct_tokenize
+from nltk.translate.meteor_score import single_meteor_score
+from numpy.typing import NDArray
+from rouge_score.rouge_scorer import RougeScorer
+from sacrebleu.metrics import BLEU
+
+from flythinker.errors import FlyThinkerError
+
+ROUGE_TYPES = ("rouge1", "rouge2", "rougeL")
+
+
+def text_metrics(
+    predictions: Sequence[str], references: Sequence[str]
+) -> dict[str, NDArray[np.float64]]:
+    """Score each prediction against its reference.
+
+    Returns one float64 array [n] per metric. `rouge1`, `rouge2`, `rougeL` (F1, Porter stems),
+    `bleu` (sentence BLEU, effective order) and `meteor` lie in 0-100, higher is better; `length`
+    is in words. An empty prediction scores 0 everywhere.
+
+    Raises `FlyThinkerError` if there is not one prediction for each reference.
+    """
+    _check_lengths(predictions, references)
+    rouge = RougeScorer(list(ROUGE_TYPES), use_stemmer=True)
+    bleu = BLEU(effective_order=True)
+    synonyms = _synonyms()
+    rows = []
+    for prediction, reference in zip(predictions, references, strict=True):
+        overlaps = rouge.score(reference, prediction)
+        row = {name: 100 * overlaps[name].fmeasure for name in ROUGE_TYPES}
+        row["bleu"] = bleu.sentence_score(prediction, [reference]).score
+        # wordpunct needs no downloaded data and, unlike the Treebank tokenizer, separates the
+        # full stop of every sentence of a long text, not of the last one alone.
+        row["meteor"] = 100 * single_meteor_score(
+            wordpunct_tokenize(reference), wordpunct_tokenize(prediction), wordnet=synonyms
+        )
+        row["length"] = len(prediction.split())
+        rows.append(row)
+    names = (*ROUGE_TYPES, "bleu", "meteor", "length")
+    return {name: np.array([row[name] for row in rows], dtype=np.float64) for name in names}
+
+
+def corpus_bleu(predictions: Sequence[str], references: Sequence[str]) -> float:
+    """BLEU of all texts together, 0-100: the figure papers report (not the mean of `bleu`)."""
+    return bleu_from_statistics(bleu_statistics(predictions, references).sum(axis=0))
+
+
+def bleu_statistics(predictions: Sequence[str], references: Sequence[str]) -> NDArray[np.int64]:
+    """What corpus BLEU is computed from, int64 [n, 10], one row per text; rows add up.
+
+    Columns: matched n-grams (n = 1-4), n-grams (n = 1-4), prediction length, reference length.
+    """
+    _check_lengths(predictions, references)
+    bleu = BLEU(effective_order=True)
+    scores = [
+        bleu.sentence_score(prediction, [reference])
+        for prediction, reference in zip(predictions, references, strict=True)
+    ]
+    return np.array([[*s.counts, *s.totals, s.sys_len, s.ref_len] for s in scores], dtype=np.int64)
+
+
+def bleu_from_statistics(total: NDArray[np.int64]) -> float:
+    """Corpus BLEU, 0-100, of summed `bleu_statistics` rows [10]."""
+    *ngrams, prediction_length, reference_length = total.tolist()
+    return BLEU.compute_bleu(
+        ngrams[:4], ngrams[4:], prediction_length, reference_length, smooth_method="exp"
+    ).score
+
+
+def meteor_stages() -> str:
+    """Which matching stages METEOR uses here: synonyms only if nltk's WordNet is installed."""
+    stages = "exact words and stems"
+    return stages if isinstance(_synonyms(), _NoSynonyms) else f"{stages}, WordNet synonyms"
+
+
+class _NoSynonyms:
+    """Stands in for WordNet: METEOR's synonym stage then matches nothing."""
+
+    def synsets(self, word: str) -> list[object]:
+        return []
+
+
+def _synonyms() -> object:
+    # WordNet is a download that nltk never makes by itself; without it METEOR runs its first two
+    # stages only and scores a little lower.
+    try:
+        wordnet.ensure_loaded()
+    except LookupError:
+        return _NoSynonyms()
+    return wordnet
+
+
+def _check_lengths(predictions: Sequence[str], references: Sequence[str]) -> None:
+    if len(predictions) != len(references):
+        raise FlyThinkerError(
+            f"{len(predictions)} predictions for {len(references)} references: "
+            "score the examples that the predictions were written for"
+        )

@@ -1,0 +1,106 @@
+"""The report's plots as inline SVG whose colours are the page's own (CSS variables).
+
+matplotlib wants real colours, so each is drawn in a stand-in that is replaced by a CSS colour in
+the SVG text; one drawing then serves the light and the dark theme.
+"""
+
+import io
+from collections.abc import Sequence
+from typing import Any
+
+import matplotlib as mpl
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+SERIES = 8
+"""How many colours the page has for methods; more methods start over."""
+
+_TEXT, _LINES = "#fe0001", "#fe0002"
+_CSS = {_TEXT: "currentColor", _LINES: "var(--line)"} | {
+    f"#fe01{i:02x}": f"var(--series-{i})" for i in range(SERIES)
+}
+_STYLE: dict[Any, Any] = {
+    "svg.fonttype": "none",  # text stays text: selectable, and in the page's font
+    "font.size": 10.5,
+    "text.color": _TEXT,
+    "axes.labelcolor": _TEXT,
+    "xtick.color": _TEXT,
+    "ytick.color": _TEXT,
+    "xtick.major.size": 0,
+    "ytick.major.size": 0,
+    "axes.edgecolor": _LINES,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.spines.left": False,
+    "axes.grid": True,
+    "axes.grid.axis": "y",
+    "grid.color": _LINES,
+    "lines.solid_capstyle": "round",
+}
+
+
+def training_curves(histories: Sequence[list[dict[str, Any]]]) -> str:
+    """SVG of training loss (thin, smoothed) and held-out loss (dots) over steps, by method."""
+    with mpl.rc_context(_STYLE | {"svg.hashsalt": "training"}):
+        figure, axes = _figure("training step", "nats/token")
+        for i, history in enumerate(histories):
+            steps, loss = points(history, "loss")
+            axes.plot(steps, smoothed(loss), color=_series(i), linewidth=1.2, alpha=0.6)
+            steps, loss = points(history, "eval_loss")
+            axes.plot(steps, loss, color=_series(i), linewidth=1.8, marker="o", markersize=5)
+        return _svg(figure)
+
+
+def position_curves(curves: Sequence[list[dict[str, Any]]]) -> str:
+    """SVG of `compare_positions`: loss of each segment with its 95 % interval, by method."""
+    with mpl.rc_context(_STYLE | {"svg.hashsalt": "positions"}):
+        figure, axes = _figure("response tokens", "nats/token")
+        longest = max(curves, key=len)
+        for i, curve in enumerate(curves):
+            # Side by side, so that the intervals of two methods do not cover each other.
+            x = np.arange(len(curve)) + 0.09 * (i - (len(curves) - 1) / 2)
+            mean = np.array([segment["mean"] for segment in curve])
+            below = mean - [segment["low"] for segment in curve]
+            above = [segment["high"] for segment in curve] - mean
+            axes.errorbar(
+                x, mean, [below, above], color=_series(i), linewidth=1.8, marker="o", markersize=5,
+                elinewidth=1.2, capsize=2.5,
+            )  # fmt: skip
+        axes.set_xticks(range(len(longest)), [f"{s['start']}–{s['end']}" for s in longest])
+        return _svg(figure)
+
+
+def points(history: list[dict[str, Any]], key: str) -> tuple[list[int], list[float]]:
+    """Steps and values of `key` in a Trainer's `log_history`."""
+    entries = [entry for entry in history if key in entry]
+    return [entry["step"] for entry in entries], [float(entry[key]) for entry in entries]
+
+
+def smoothed(values: Sequence[float]) -> list[float]:
+    """Mean over the last tenth of the values so far seen, at each of them."""
+    window = max(1, len(values) // 10)
+    return [float(np.mean(values[max(0, i + 1 - window) : i + 1])) for i in range(len(values))]
+
+
+def _figure(xlabel: str, ylabel: str) -> tuple[Figure, Axes]:
+    figure = Figure(figsize=(5.6, 3.5), layout="constrained")
+    axes = figure.subplots()
+    axes.set_xlabel(xlabel)
+    axes.set_ylabel(ylabel)
+    axes.set_axisbelow(True)
+    return figure, axes
+
+
+def _series(index: int) -> str:
+    return f"#fe01{index % SERIES:02x}"
+
+
+def _svg(figure: Figure) -> str:
+    buffer = io.StringIO()
+    no_metadata = {"Creator": None, "Date": None, "Format": None, "Type": None}
+    figure.savefig(buffer, format="svg", transparent=True, metadata=no_metadata)
+    svg = buffer.getvalue()
+    for stand_in, css in _CSS.items():
+        svg = svg.replace(stand_in, css)
+    return svg[svg.index("<svg") :]  # without the XML prolog, which HTML does not allow inside

@@ -1,0 +1,127 @@
+"""Held-out loss: how well a model predicts what the user really wrote, token by token.
+
+The loss by position shows context drift: the paper finds that methods without thoughts get worse
+in later segments of the response (tokens 100-200, 200-300, …).
+"""
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from rich.console import Console
+from rich.progress import track
+from torch.nn.functional import cross_entropy
+from transformers import PreTrainedModel
+
+from flythinker.data.batch import IGNORED, Collator, Row
+from flythinker.errors import FlyThinkerError
+from flythinker.evaluation.significance import Interval, bootstrap, paired_difference
+
+
+class PositionLoss(NamedTuple):
+    """Mean loss (nats/token) of response tokens `start` to `end` (exclusive), 95 % interval."""
+
+    start: int
+    end: int
+    mean: float
+    n_tokens: int
+    n_examples: int
+    low: float
+    high: float
+
+
+@torch.inference_mode()
+def token_losses(
+    model: PreTrainedModel,
+    encoded: Sequence[Row],
+    collator: Collator,
+    batch_size: int = 8,
+    description: str = "Held-out loss",
+) -> list[NDArray[np.float32]]:
+    """Negative log-likelihood in nats of each labelled token, one float32 array per example.
+
+    `collator` pads on the right. Runs on the model's device, in its dtype, with the log-softmax
+    in float32; arrays come back in the order of `encoded`, whatever the batch size.
+    """
+    model.eval()
+    # Rows of like length share a batch, the longest first: too large a batch fails at once.
+    by_length = sorted(range(len(encoded)), key=lambda i: -encoded[i]["length"])
+    batches = [by_length[i : i + batch_size] for i in range(0, len(by_length), batch_size)]
+    losses: dict[int, NDArray[np.float32]] = {}
+    for indices in track(batches, description=description, console=Console(stderr=True)):
+        batch = {k: v.to(model.device) for k, v in collator([encoded[i] for i in indices]).items()}
+        losses |= zip(indices, _batch_losses(model, batch), strict=True)
+    return [losses[i] for i in range(len(encoded))]
+
+
+def _batch_losses(
+    model: PreTrainedModel, batch: dict[str, torch.Tensor]
+) -> list[NDArray[np.float32]]:
+    # Column p predicts the token at p + 1; only columns that predict a label get logits.
+    targets = batch.pop("labels")[:, 1:]
+    columns = (targets != IGNORED).any(dim=0).nonzero().flatten()
+    targets = targets[:, columns]
+    logits = model(**batch, logits_to_keep=columns, use_cache=False).logits
+    rows = []
+    for row_logits, row_targets in zip(logits, targets, strict=True):  # a row at a time: memory
+        labelled = row_targets != IGNORED
+        nats = cross_entropy(row_logits[labelled].float(), row_targets[labelled], reduction="none")
+        rows.append(nats.cpu().numpy())
+    return rows
+
+
+def loss_statistics(losses: Sequence[NDArray[np.float32]]) -> NDArray[np.float64]:
+    """Nats and tokens of each example, float64 [n, 2]; their ratio of sums is the loss."""
+    return np.array([[nats.sum(dtype=np.float64), len(nats)] for nats in losses])
+
+
+def held_out_loss(losses: Sequence[NDArray[np.float32]]) -> float:
+    """Nats per token over all tokens of all examples, so long examples weigh more."""
+    nats, tokens = loss_statistics(losses).sum(axis=0)
+    if tokens == 0:
+        raise FlyThinkerError("no labelled token to measure a held-out loss on")
+    return float(nats / tokens)
+
+
+def loss_by_position(losses: Sequence[NDArray[np.float32]], width: int = 100) -> list[PositionLoss]:
+    """Loss of response tokens 0 to `width`, `width` to 2 `width`, … over the examples that long.
+
+    Later segments hold fewer examples, and other ones: compare methods within a segment, not
+    segments with each other, unless `n_examples` is the same.
+    """
+    curve = []
+    for segment, statistics in enumerate(_segments(losses, width)):
+        loss = bootstrap(statistics)
+        curve.append(
+            PositionLoss(
+                start=segment * width,
+                end=(segment + 1) * width,
+                mean=loss.value,
+                n_tokens=int(statistics[:, 1].sum()),
+                n_examples=len(statistics),
+                low=loss.low,
+                high=loss.high,
+            )
+        )
+    return curve
+
+
+def difference_by_position(
+    losses: Sequence[NDArray[np.float32]],
+    baseline: Sequence[NDArray[np.float32]],
+    width: int = 100,
+) -> list[Interval]:
+    """Loss minus the baseline's in each segment of `loss_by_position`, paired by example."""
+    pairs = zip(_segments(losses, width), _segments(baseline, width), strict=True)
+    return [paired_difference(ours, theirs) for ours, theirs in pairs]
+
+
+def _segments(losses: Sequence[NDArray[np.float32]], width: int) -> list[NDArray[np.float64]]:
+    """`loss_statistics` of each segment, of the examples that reach it."""
+    longest = max(map(len, losses), default=0)
+    return [
+        loss_statistics([nats[start : start + width] for nats in losses if len(nats) > start])
+        for start in range(0, longest, width)
+    ]

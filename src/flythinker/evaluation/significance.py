@@ -1,0 +1,152 @@
+"""Bootstrap over examples: how far a number, or a difference of two, could move by chance.
+
+Every estimate here is a function of per-example *statistics* that add up over examples, so one
+resampling serves all of them: a mean is (sum of scores) / (number of examples), held-out loss is
+(sum of nats) / (number of tokens), corpus BLEU is a function of n-gram counts. Percentile
+intervals; Koehn (2004), "Statistical Significance Tests for Machine Translation Evaluation".
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from flythinker.errors import FlyThinkerError
+
+Estimator = Callable[[NDArray], float]
+"""Summed statistics [k] -> the estimate."""
+
+
+@dataclass(frozen=True)
+class Interval:
+    """A difference to the baseline with its confidence interval and two-sided p-value."""
+
+    difference: float
+    low: float
+    high: float
+    p_value: float
+
+    @property
+    def significant(self) -> bool:
+        """Whether the interval leaves 0 out."""
+        return self.low > 0 or self.high < 0
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """A number with its confidence interval."""
+
+    value: float
+    low: float
+    high: float
+
+
+def ratio(total: NDArray) -> float:
+    """The estimator of (weighted) means: first column over second."""
+    return total[0] / total[1]
+
+
+def bootstrap(
+    statistics: NDArray,
+    estimator: Estimator = ratio,
+    samples: int = 10_000,
+    seed: int = 0,
+    confidence: float = 0.95,
+) -> Estimate:
+    """`estimator` of the summed `statistics` [n, k] with its bootstrap interval."""
+    draws = _estimates(statistics, estimator, samples, seed)
+    low, high = _percentiles(draws, confidence)
+    return Estimate(float(estimator(statistics.sum(axis=0))), low, high)
+
+
+def paired_difference(
+    statistics: NDArray,
+    baseline: NDArray,
+    estimator: Estimator = ratio,
+    samples: int = 10_000,
+    seed: int = 0,
+    confidence: float = 0.95,
+) -> Interval:
+    """`estimator` of `statistics` [n, k] minus that of `baseline` [n, k], the same n examples.
+
+    Both are resampled with the same examples, so what makes an example easy or hard for both
+    cancels. The p-value doubles the smaller tail at 0 and is never below 2 / (samples + 1).
+    """
+    if len(statistics) != len(baseline):
+        raise FlyThinkerError(
+            f"a paired bootstrap needs the same examples on both sides, "
+            f"got {len(statistics)} and {len(baseline)}"
+        )
+    # The same seed gives the same resamples on both sides: this is what pairs them.
+    draws = _estimates(statistics, estimator, samples, seed) - _estimates(
+        baseline, estimator, samples, seed
+    )
+    low, high = _percentiles(draws, confidence)
+    tail = min(np.sum(draws <= 0), np.sum(draws >= 0))
+    return Interval(
+        difference=float(estimator(statistics.sum(axis=0)) - estimator(baseline.sum(axis=0))),
+        low=low,
+        high=high,
+        p_value=float(min(1.0, 2 * (tail + 1) / (samples + 1))),
+    )
+
+
+def bootstrap_mean(
+    scores: ArrayLike,
+    weights: ArrayLike | None = None,
+    samples: int = 10_000,
+    seed: int = 0,
+    confidence: float = 0.95,
+) -> Estimate:
+    """Mean of `scores` [n] with its interval; `weights` [n] as in `paired_bootstrap`."""
+    return bootstrap(
+        mean_statistics(scores, weights), samples=samples, seed=seed, confidence=confidence
+    )
+
+
+def paired_bootstrap(
+    scores: ArrayLike,
+    baseline: ArrayLike,
+    weights: ArrayLike | None = None,
+    samples: int = 10_000,
+    seed: int = 0,
+    confidence: float = 0.95,
+) -> Interval:
+    """Mean of `scores` [n] minus mean of `baseline` [n] over the same examples.
+
+    `weights` [n] (for nats per token: the tokens of each example) make both means weighted; the
+    sum of weights is resampled along with the scores, as a ratio estimator needs.
+    """
+    return paired_difference(
+        mean_statistics(scores, weights),
+        mean_statistics(baseline, weights),
+        samples=samples,
+        seed=seed,
+        confidence=confidence,
+    )
+
+
+def mean_statistics(scores: ArrayLike, weights: ArrayLike | None = None) -> NDArray:
+    """Statistics [n, 2] whose `ratio` is the (weighted) mean of `scores` [n]."""
+    scores = np.asarray(scores, dtype=np.float64)
+    weights = np.ones_like(scores) if weights is None else np.asarray(weights, dtype=np.float64)
+    return np.column_stack([scores * weights, weights])
+
+
+def _estimates(statistics: NDArray, estimator: Estimator, samples: int, seed: int) -> NDArray:
+    """`estimator` on `samples` resamples of the rows, float64 [samples]."""
+    generator = np.random.default_rng(seed)
+    n = len(statistics)
+    if n == 0:
+        raise FlyThinkerError("nothing to bootstrap: there are no examples")
+    draws = np.empty(samples)
+    for i in range(samples):  # one resample at a time: memory stays small for any n
+        times_drawn = np.bincount(generator.integers(n, size=n), minlength=n)
+        draws[i] = estimator(times_drawn @ statistics)
+    return draws
+
+
+def _percentiles(draws: NDArray, confidence: float) -> tuple[float, float]:
+    low, high = np.quantile(draws, [(1 - confidence) / 2, (1 + confidence) / 2])
+    return float(low), float(high)
