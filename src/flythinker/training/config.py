@@ -1,0 +1,202 @@
+"""One YAML file describes a training run; every key is checked before anything is loaded."""
+
+import difflib
+import typing
+from collections.abc import Iterable
+from dataclasses import MISSING, dataclass, field, fields
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+import yaml
+from pydantic import ConfigDict, TypeAdapter, ValidationError
+from transformers import TrainingArguments
+
+from flythinker.data.prompt import PromptConfig
+from flythinker.errors import FlyThinkerError
+from flythinker.model.config import Injection, Projection
+
+
+@dataclass
+class ModelSection:
+    """Which models, and how thoughts meet the Generator (see `FlyThinkerConfig`).
+
+    Attributes:
+        generator: hub name, local folder or `smollm2-135m`.
+        reasoner: the same kinds of name; `null` trains the Generator alone (SFT).
+        reasoner_layers: keep only the Reasoner's first N layers.
+        dtype: of the weights in memory and on disk.
+        attn_implementation: as in transformers (`sdpa`, `eager`, `flash_attention_2`, …); default:
+            what transformers chooses. For short rows on a CPU, `eager` is the fastest.
+    """
+
+    generator: str
+    reasoner: str | None = None
+    reasoner_layers: int | None = None
+    fusion_weight: float = 0.5
+    injection: Injection = "global"
+    projection: Projection = "pad"
+    dtype: Literal["float32", "bfloat16"] = "float32"
+    attn_implementation: str | None = None
+
+
+@dataclass
+class LoraSection:
+    """Low-rank adapters on both parts (PEFT); merged into the weights at the end."""
+
+    r: int = 16
+    alpha: int = 32
+    dropout: float = 0.0
+    target_modules: str | list[str] = "all-linear"
+
+
+@dataclass
+class DataSection:
+    """Example files (`flythinker data build`), and how many examples of them to use.
+
+    The first `max_validation` examples of a fixed shuffle are used, the same for every method.
+    """
+
+    train: str
+    validation: str | None = None
+    max_train: int | None = None
+    max_validation: int | None = None
+
+
+@dataclass
+class FlyThinkerTrainingArguments(TrainingArguments):
+    """transformers' `TrainingArguments` and what two parts need.
+
+    Attributes:
+        reasoner_learning_rate: of the Reasoner; default: `learning_rate`, which is the Generator's.
+        projection_learning_rate: of the linear projection; default: `reasoner_learning_rate`.
+        fusion_warmup_steps: ramp λ linearly from 0 over this many optimizer steps.
+        freeze_generator, freeze_reasoner: leave this part as it is.
+        early_stopping_patience: stop after so many evaluations without a lower loss; keeps the
+            best weights.
+    """
+
+    reasoner_learning_rate: float | None = None
+    projection_learning_rate: float | None = None
+    fusion_warmup_steps: int = 0
+    freeze_generator: bool = False
+    freeze_reasoner: bool = False
+    early_stopping_patience: int | None = None
+
+
+@dataclass
+class RunConfig:
+    """A whole training run, as a YAML file writes it."""
+
+    model: ModelSection
+    data: DataSection
+    training: FlyThinkerTrainingArguments
+    prompt: PromptConfig = field(default_factory=PromptConfig)
+    lora: LoraSection | None = None
+
+
+_SECTIONS: dict[str, type] = {
+    "model": ModelSection,
+    "data": DataSection,
+    "training": FlyThinkerTrainingArguments,
+    "prompt": PromptConfig,
+    "lora": LoraSection,
+}
+# the defaults where ours differ from transformers'
+_TRAINING_DEFAULTS = {
+    "train_sampling_strategy": "group_by_length",
+    "remove_unused_columns": False,
+    "label_names": ["labels"],
+    "prediction_loss_only": True,
+    "report_to": ["tensorboard"],
+    "logging_steps": 10,
+    "save_total_limit": 2,
+    # transformers refuses bf16 on a CPU that it was not told to use
+    "use_cpu": not torch.accelerator.is_available(),
+}
+
+
+def load_config(path: str | Path, overrides: Iterable[str] = ()) -> RunConfig:
+    """Read a config file and apply `section.key=value` overrides.
+
+    Raises:
+        FlyThinkerError: no such file, not YAML, a missing or unknown key (naming the nearest known
+            one), a value of the wrong type.
+    """
+    path = Path(path)
+    raw = _read_yaml(path)
+    for override in overrides:
+        _apply_override(raw, override)
+    _check_keys(raw, _SECTIONS, str(path), "section")
+    sections = {
+        name: _build(_SECTIONS[name], values, f"{path}: {name}")
+        for name, values in raw.items()
+        if values is not None
+    }
+    missing = {"model", "data", "training"} - sections.keys()
+    if missing:
+        raise FlyThinkerError(f"{path}: section '{sorted(missing)[0]}' is missing")
+    return RunConfig(**sections)
+
+
+def _read_yaml(path: Path) -> dict[str, Any]:
+    try:
+        raw = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise FlyThinkerError(f"{path}: no such config file") from None
+    except yaml.YAMLError as error:
+        raise FlyThinkerError(f"{path}: not valid YAML: {' '.join(str(error).split())}") from None
+    if not isinstance(raw, dict):
+        raise FlyThinkerError(f"{path}: expected sections such as 'model:' and 'training:'")
+    return raw
+
+
+def _apply_override(raw: dict[str, Any], override: str) -> None:
+    name, equals, value = override.partition("=")
+    section, dot, key = name.partition(".")
+    if not equals or section not in _SECTIONS or (not dot and value != "null"):
+        raise FlyThinkerError(
+            f"--set {override}: expected section.key=value with a section of "
+            f"{', '.join(_SECTIONS)}, such as training.max_steps=100"
+        )
+    if not dot:
+        raw[section] = None
+    else:
+        raw[section] = (raw.get(section) or {}) | {key: yaml.safe_load(value)}
+
+
+def _check_keys(values: Any, known: Iterable[str], where: str, kind: str) -> None:
+    if not isinstance(values, dict):
+        raise FlyThinkerError(f"{where}: expected keys and values, got {values!r}")
+    known = list(known)
+    for key in values:
+        if key not in known:
+            near = difflib.get_close_matches(str(key), known, n=1, cutoff=0.4)
+            hint = f"did you mean '{near[0]}'?" if near else f"known: {', '.join(known)}"
+            raise FlyThinkerError(f"{where}: unknown {kind} '{key}'; {hint}")
+
+
+def _build(section: type, values: dict[str, Any], where: str) -> Any:
+    """Make one section's dataclass; strings that mean numbers (YAML's 5e-6) become numbers."""
+    known = {f.name: f for f in fields(section) if f.init}
+    _check_keys(values, known, where, "key")
+    for name, f in known.items():
+        if name not in values and f.default is MISSING and f.default_factory is MISSING:
+            raise FlyThinkerError(f"{where}: key '{name}' is missing")
+    hints = typing.get_type_hints(section)
+    arguments = {name: _convert(value, hints[name], where, name) for name, value in values.items()}
+    if section is FlyThinkerTrainingArguments:
+        arguments = _TRAINING_DEFAULTS | arguments
+    try:
+        return section(**arguments)
+    except (ValueError, TypeError) as error:
+        raise FlyThinkerError(f"{where}: {error}") from None
+
+
+def _convert(value: Any, hint: Any, where: str, name: str) -> Any:
+    try:
+        adapter = TypeAdapter(hint, config=ConfigDict(arbitrary_types_allowed=True))
+        return adapter.validate_python(value)
+    except ValidationError as error:
+        problem = error.errors()[0]["msg"]
+        raise FlyThinkerError(f"{where}: key '{name}': {problem}, got {value!r}") from None

@@ -1,0 +1,172 @@
+"""A training run from its config to a model folder that everything else can use."""
+
+import json
+import random
+import shutil
+from collections.abc import Sequence
+from dataclasses import asdict, fields
+from pathlib import Path
+from typing import Any
+
+import torch
+import yaml
+from transformers import AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase, set_seed
+
+from flythinker.data.batch import Collator, Row, encode
+from flythinker.data.example import Example, read_examples
+from flythinker.data.prompt import PromptConfig
+from flythinker.errors import FlyThinkerError
+from flythinker.files import atomic_folder, atomic_write
+from flythinker.model import FlyThinkerForCausalLM
+from flythinker.model.backbone import resolve_backbone
+from flythinker.training.config import LoraSection, ModelSection, RunConfig
+from flythinker.training.trainer import FlyThinkerTrainer
+
+PROMPT_FILE = "prompt.json"
+HISTORY_FILE = "training.json"
+_CONFIG_FILE = "config.yaml"
+
+
+def train(config: RunConfig, restart: bool = False) -> Path:
+    """Train as `config` says; returns the folder of the finished model, `output_dir/model`.
+
+    A run that was killed goes on from its last complete checkpoint and ends as if it had not
+    been killed. A finished run is not repeated.
+
+    Args:
+        config: see `load_config`.
+        restart: forget what `output_dir` holds and start over.
+
+    Raises:
+        FlyThinkerError: `output_dir` holds a run with other settings, or bad data.
+    """
+    output = Path(config.training.output_dir)
+    model_folder = output / "model"
+    if restart and output.exists():
+        shutil.rmtree(output)
+    _claim(output, config)
+    if model_folder.exists():
+        return model_folder
+    checkpoint = last_checkpoint(output)
+
+    set_seed(config.training.seed)
+    tokenizer = AutoTokenizer.from_pretrained(resolve_backbone(config.model.generator))
+    rows, validation = load_rows(config, tokenizer)
+    model = build_model(config.model, config.lora)
+    trainer = FlyThinkerTrainer(
+        model=model,
+        args=config.training,
+        train_dataset=rows,
+        eval_dataset=validation,
+        data_collator=Collator(pad_token(tokenizer)),
+        processing_class=tokenizer,
+    )
+    trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
+    history = {"log_history": trainer.state.log_history, "steps": trainer.state.global_step}
+    save_model_folder(model_folder, trainer.model, tokenizer, config.prompt, history)
+    return model_folder
+
+
+def last_checkpoint(output: Path) -> Path | None:
+    """The newest complete checkpoint; ones whose writing was interrupted are removed."""
+    complete = []
+    for folder in output.glob("checkpoint-*"):
+        try:  # transformers writes this file last
+            complete.append((json.loads((folder / "trainer_state.json").read_text()), folder))
+        except (OSError, json.JSONDecodeError):
+            shutil.rmtree(folder)
+    return max(complete, key=lambda pair: pair[0]["global_step"])[1] if complete else None
+
+
+def load_rows(
+    config: RunConfig, tokenizer: PreTrainedTokenizerBase
+) -> tuple[list[Row], list[Row] | None]:
+    """Encoded training and validation examples."""
+    data = config.data
+    rows = encode(pick(read_examples(data.train), data.max_train), tokenizer, config.prompt)
+    if not rows:
+        raise FlyThinkerError(f"{data.train}: no examples to train on")
+    if data.validation is None:
+        return rows, None
+    validation = pick(read_examples(data.validation), data.max_validation)
+    return rows, encode(validation, tokenizer, config.prompt)
+
+
+def pick(examples: Sequence[Example], limit: int | None) -> list[Example]:
+    """The first `limit` examples of a fixed shuffle: the same for every method and seed."""
+    shuffled = random.Random(0).sample(list(examples), len(examples))
+    return shuffled[:limit]
+
+
+def build_model(section: ModelSection, lora: LoraSection | None) -> PreTrainedModel:
+    """Join the two pretrained parts, with adapters if asked for.
+
+    Raises:
+        FlyThinkerError: a setting or a name that does not work, with the reason.
+    """
+    settings = {f.name: getattr(section, f.name) for f in fields(section)}
+    settings["dtype"] = getattr(torch, section.dtype)
+    if section.reasoner is None and section.fusion_weight != 0:
+        raise FlyThinkerError(
+            "model: without a reasoner this is SFT: set model.fusion_weight to 0 (or name one)"
+        )
+    try:
+        model = FlyThinkerForCausalLM.from_generator_reasoner_pretrained(**settings)
+    except (ValueError, OSError) as error:
+        raise FlyThinkerError(f"model: {error}") from error
+    if lora is None:
+        return model
+    from peft import LoraConfig, get_peft_model
+
+    config = LoraConfig(
+        task_type="CAUSAL_LM",
+        r=lora.r,
+        lora_alpha=lora.alpha,
+        lora_dropout=lora.dropout,
+        target_modules=lora.target_modules,
+        modules_to_save=["projection"] if model.projection is not None else None,
+        exclude_modules=["projection"] if model.projection is not None else None,
+    )
+    return get_peft_model(model, config)
+
+
+def save_model_folder(
+    folder: Path,
+    model: PreTrainedModel,
+    tokenizer: PreTrainedTokenizerBase,
+    prompt: PromptConfig,
+    history: dict[str, Any],
+) -> None:
+    """Write model (adapters merged), tokenizer, prompt settings and training history, at once."""
+    if hasattr(model, "merge_and_unload"):
+        model = model.merge_and_unload()
+    with atomic_folder(folder) as partial:
+        model.save_pretrained(partial)
+        tokenizer.save_pretrained(partial)
+        (partial / PROMPT_FILE).write_text(json.dumps(asdict(prompt), indent=2))
+        (partial / HISTORY_FILE).write_text(json.dumps(history, indent=1))
+
+
+def pad_token(tokenizer: PreTrainedTokenizerBase) -> int:
+    """The id to pad with (EOS if the tokenizer has no other; it is masked everywhere)."""
+    token = tokenizer.pad_token_id
+    return tokenizer.eos_token_id if token is None else token
+
+
+def _claim(output: Path, config: RunConfig) -> None:
+    """Note the settings in `output_dir`, so that a run is never resumed with other ones."""
+    described = yaml.safe_dump(_describe(config), sort_keys=False)
+    file = output / _CONFIG_FILE
+    if file.exists() and file.read_text() != described:
+        raise FlyThinkerError(
+            f"{output} holds a run with other settings (see {file}): choose another "
+            "training.output_dir, or start over with --restart"
+        )
+    with atomic_write(file) as handle:
+        handle.write(described)
+
+
+def _describe(config: RunConfig) -> dict[str, Any]:
+    described = asdict(config) | {"training": config.training.to_dict()}
+    described["training"].pop("logging_dir", None)  # holds a date
+    return described

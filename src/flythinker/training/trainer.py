@@ -1,0 +1,141 @@
+"""`FlyThinkerTrainer`: transformers' Trainer for a Generator and a Reasoner trained jointly."""
+
+from collections.abc import Iterator
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.utils.data import Sampler
+from transformers import EarlyStoppingCallback, Trainer
+from transformers.trainer_pt_utils import LengthGroupedSampler
+
+from flythinker.data.batch import IGNORED
+from flythinker.training.config import FlyThinkerTrainingArguments
+
+
+class EpochSeededSampler(LengthGroupedSampler):
+    """Groups rows of similar length, in an order that depends on seed and epoch only.
+
+    transformers' own draws from the global generator, so a resumed run would see another order.
+    """
+
+    def __init__(self, batch_size: int, lengths: list[int], seed: int) -> None:
+        super().__init__(batch_size, lengths=lengths, generator=torch.Generator())
+        self.seed = seed
+        self.epoch = 0
+
+    def set_epoch(self, epoch: int) -> None:
+        """Called by accelerate's data loader at the start of each epoch."""
+        self.epoch = epoch
+
+    def __iter__(self) -> Iterator[int]:
+        self.generator.manual_seed(self.seed + self.epoch)
+        return super().__iter__()
+
+
+class FlyThinkerTrainer(Trainer):
+    """One loss, next-token cross-entropy on the response, for both parts at once (paper, §4).
+
+    Logits are computed only in columns that predict a label of some row. Without a Reasoner (λ = 0) it is
+    plain SFT of the Generator, through the same code. `eval_loss` is in nats per token over all
+    labelled tokens of the evaluation set, whatever the batches.
+    """
+
+    args: FlyThinkerTrainingArguments
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        model = self.model
+        for part, frozen in (
+            ("generator", self.args.freeze_generator),
+            ("reasoner", self.args.freeze_reasoner),
+        ):
+            if frozen:
+                for name, parameter in model.named_parameters():
+                    if part_of(name) == part:
+                        parameter.requires_grad_(False)
+        if self.args.early_stopping_patience is not None:
+            self.add_callback(EarlyStoppingCallback(self.args.early_stopping_patience))
+
+    def create_optimizer(self, model: nn.Module | None = None) -> torch.optim.Optimizer:
+        """AdamW (or `args.optim`) with one learning rate a part; no decay of norms and biases."""
+        model = self.model if model is None else model
+        generator_rate = self.args.learning_rate
+        reasoner_rate = self.args.reasoner_learning_rate or generator_rate
+        rates = {
+            "generator": generator_rate,
+            "reasoner": reasoner_rate,
+            "projection": self.args.projection_learning_rate or reasoner_rate,
+        }
+        decayed = set(self.get_decay_parameter_names(model))
+        groups: dict[tuple[str, bool], list[nn.Parameter]] = {}
+        for name, parameter in model.named_parameters():
+            if parameter.requires_grad:
+                groups.setdefault((part_of(name), name in decayed), []).append(parameter)
+        optimizer_class, arguments = self.get_optimizer_cls_and_kwargs(self.args, model)
+        self.optimizer = optimizer_class(
+            [
+                {
+                    "params": parameters,
+                    "lr": rates[part],
+                    "weight_decay": self.args.weight_decay if decay else 0.0,
+                }
+                for (part, decay), parameters in groups.items()
+            ],
+            **arguments,
+        )
+        return self.optimizer
+
+    def fusion_weight(self) -> float:
+        """λ at the current step, ramped from 0 over `fusion_warmup_steps`."""
+        ramp = self.args.fusion_warmup_steps
+        progress = min(1.0, (self.state.global_step + 1) / ramp) if ramp else 1.0
+        return self.model.config.fusion_weight * progress
+
+    def compute_loss(
+        self,
+        model: nn.Module,
+        inputs: dict[str, Any],
+        return_outputs: bool = False,
+        num_items_in_batch: Tensor | int | None = None,
+    ) -> Any:
+        """The loss, with logits only where some row has a label, at the current λ."""
+        inputs = {
+            **inputs,
+            "fusion_weight": self.fusion_weight(),
+            "logits_to_keep": predicting_columns(inputs["labels"]),
+        }
+        if not model.training:
+            # The Trainer averages batch losses by rows; with this divisor it gets nats per token.
+            num_items_in_batch = self._labels_per_row() * len(inputs["labels"])
+        return super().compute_loss(model, inputs, return_outputs, num_items_in_batch)
+
+    def _labels_per_row(self) -> float:
+        rows = self.eval_dataset
+        return sum(len(row["labels"]) - row["prompt_length"] for row in rows) / len(rows)
+
+    def _get_train_sampler(self, train_dataset: Any = None) -> Sampler | None:
+        dataset = self.train_dataset if train_dataset is None else train_dataset
+        if self.args.train_sampling_strategy != "group_by_length":
+            return super()._get_train_sampler(train_dataset)
+        batch = self.args.train_batch_size * self.args.gradient_accumulation_steps
+        seed = self.args.seed if self.args.data_seed is None else self.args.data_seed
+        return EpochSeededSampler(batch, [row["length"] for row in dataset], seed)
+
+
+def part_of(parameter_name: str) -> str:
+    """Which part a parameter belongs to: "generator", "reasoner" or "projection"."""
+    # PEFT puts prefixes before our names
+    for part in ("generator", "reasoner", "projection"):
+        if f"{part}." in parameter_name:
+            return part
+    raise ValueError(f"{parameter_name} belongs to no part")
+
+
+def predicting_columns(labels: Tensor) -> Tensor:
+    """Columns of a batch whose logits predict a label of some row, int64 [n].
+
+    Args:
+        labels: [batch, seq], -100 = not learned.
+    """
+    return (labels[:, 1:] != IGNORED).any(dim=0).nonzero().squeeze(-1)
