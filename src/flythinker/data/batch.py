@@ -68,3 +68,11 @@ class Collator:
             padding_value=value,
             padding_side=self.padding_side,
         )
+
+
+def predicting_columns(labels: torch.Tensor) -> torch.Tensor:
+    """Columns of a batch whose logits predict a label of some row, int64 `[n]`.
+
+    `labels` are `[B, S]`; the model need not compute logits anywhere else.
+    """
+    return (labels[:, 1:] != IGNORED).any(dim=0).nonzero().flatten()

@@ -10,7 +10,13 @@ from rich.console import Console
 from rich.table import Table
 
 from flythinker.data.check import check_example, describe
-from flythinker.data.example import Example, iterate_examples, read_examples, write_examples
+from flythinker.data.example import (
+    Example,
+    iterate_examples,
+    read_examples,
+    sample_examples,
+    write_examples,
+)
 from flythinker.data.folder import examples_from_documents, read_users
 from flythinker.data.longlamp import LongLampConfig, build_longlamp
 from flythinker.data.sotu import SotuSplit, build_sotu
@@ -21,6 +27,7 @@ build = typer.Typer(no_args_is_help=True, help="Write train, val and test files 
 app.add_typer(build, name="build")
 
 Out = Annotated[Path, typer.Option(help="Folder for train.jsonl, val.jsonl and test.jsonl.")]
+Limit = Annotated[int | None, typer.Option(help="Only so many examples a file, a fixed sample.")]
 Files = Annotated[list[Path], typer.Argument(help="Data files: .jsonl, .json, .csv, .parquet.")]
 
 
@@ -29,9 +36,10 @@ def build_sotu_files(
     out: Out,
     split: Annotated[SotuSplit, typer.Option(help="Hold out later texts, or users.")] = "temporal",
     seed: Annotated[int, typer.Option(help="Of the draw of held-out users.")] = 0,
+    limit: Limit = None,
 ) -> None:
     """Addresses of the US presidents (needs the package sotu)."""
-    _write(out, build_sotu(split, seed))
+    _write(out, build_sotu(split, seed), limit)
 
 
 @build.command(
@@ -44,9 +52,10 @@ def build_longlamp_files(
     path: Annotated[
         Path | None, typer.Option(help="Local files of the same fields; default: the hub.")
     ] = None,
+    limit: Limit = None,
 ) -> None:
     """The LongLaMP benchmark, from the hub or from local files."""
-    _write(out, build_longlamp(config, path))
+    _write(out, build_longlamp(config, path), limit)
 
 
 @build.command(
@@ -57,7 +66,7 @@ def build_folder_files(
     path: Annotated[Path, typer.Option(help="Folder of .txt and .md files, or of user folders.")],
 ) -> None:
     """Your own texts: each is asked for from the ones you wrote before it."""
-    _write(out, examples_from_documents(read_users(path)))
+    _write(out, examples_from_documents(read_users(path)), None)
 
 
 @app.command(epilog="Example: flythinker data check data/sotu/*.jsonl")
@@ -93,10 +102,11 @@ def stats(
         _print_table(rows)
 
 
-def _write(out: Path, splits: Mapping[str, Sequence[Example]]) -> None:
-    for name, examples in splits.items():
-        write_examples(out / f"{name}.jsonl", examples)
-    _print_table({str(out / f"{name}.jsonl"): describe(e) for name, e in splits.items()})
+def _write(out: Path, splits: Mapping[str, Sequence[Example]], limit: int | None) -> None:
+    files = {out / f"{name}.jsonl": sample_examples(e, limit) for name, e in splits.items()}
+    for path, examples in files.items():
+        write_examples(path, examples)
+    _print_table({str(path): describe(examples) for path, examples in files.items()})
 
 
 def _print_table(rows: Mapping[str, Mapping[str, float]]) -> None:

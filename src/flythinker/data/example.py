@@ -3,9 +3,10 @@
 import csv
 import difflib
 import json
+import random
 import re
 import sys
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass, fields
 from datetime import date as calendar_date
 from pathlib import Path
@@ -68,6 +69,24 @@ def iterate_examples(path: str | Path) -> Iterator[tuple[int, Example | FlyThink
             yield line, _parse_example(record, f"{path}:{line}", documents)
         except FlyThinkerError as error:
             yield line, error
+
+
+def read_documents(path: str | Path) -> list[Document]:
+    """Read past texts, one `Document` a record, from a file of the same kinds.
+
+    Raises `FlyThinkerError` naming file, line and field of the first mistake.
+    """
+    documents = []
+    for line, record in read_records(path):
+        if isinstance(record, FlyThinkerError):
+            raise record
+        documents.append(Document(**_check_object(record, Document, f"{path}:{line}", "")))
+    return documents
+
+
+def sample_examples(examples: Sequence[Example], limit: int | None) -> list[Example]:
+    """The first `limit` examples of a fixed shuffle (all of them: `None`), always the same."""
+    return random.Random(0).sample(examples, len(examples))[:limit]
 
 
 def write_examples(path: str | Path, examples: Iterable[Example]) -> None:

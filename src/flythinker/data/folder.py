@@ -32,7 +32,7 @@ def read_folder(path: str | Path) -> list[Document]:
         for file in sorted(path.rglob("*"))
         if file.suffix.lower() in (".txt", ".md") and not file.name.startswith(".")
     ]
-    documents = [document for file in files if (document := _read_document(file))]
+    documents = [document for file in files if (document := read_document(file))]
     if not documents:
         raise FlyThinkerError(f"{path}: no .txt or .md file with text in it")
     return sorted(documents, key=lambda document: document.date)
@@ -63,7 +63,8 @@ def examples_from_documents(
     return splits
 
 
-def _read_document(file: Path) -> Document | None:
+def read_document(file: Path) -> Document | None:
+    """Read one `.txt` or `.md` file; `None` if there is no text in it."""
     try:
         text = file.read_text(encoding="utf-8-sig")
     except UnicodeDecodeError:

@@ -146,8 +146,8 @@ def _ids_around(
     """What stands before and after the user's message in a prompt."""
     if tokenizer.chat_template is None:
         start = tokenizer("")["input_ids"]  # the BOS token, where the model has one
-        before = _control_ids(tokenizer, f"{system}\n\n") if system else []
-        return start + before, _control_ids(tokenizer, "\n\n")
+        instruction = _control_ids(tokenizer, f"{system}\n\n") if system else []
+        return start + instruction, _control_ids(tokenizer, "\n\n")
     messages = [{"role": "user", "content": _PLACEHOLDER}]
     if system:
         messages.insert(0, {"role": "system", "content": system})

@@ -15,7 +15,7 @@ from rich.progress import track
 from torch.nn.functional import cross_entropy
 from transformers import PreTrainedModel
 
-from flythinker.data.batch import IGNORED, Collator, Row
+from flythinker.data.batch import IGNORED, Collator, Row, predicting_columns
 from flythinker.errors import FlyThinkerError
 from flythinker.evaluation.significance import Interval, bootstrap, paired_difference
 
@@ -60,9 +60,9 @@ def _batch_losses(
     model: PreTrainedModel, batch: dict[str, torch.Tensor]
 ) -> list[NDArray[np.float32]]:
     # Column p predicts the token at p + 1; only columns that predict a label get logits.
-    targets = batch.pop("labels")[:, 1:]
-    columns = (targets != IGNORED).any(dim=0).nonzero().flatten()
-    targets = targets[:, columns]
+    labels = batch.pop("labels")
+    columns = predicting_columns(labels)
+    targets = labels[:, columns + 1]
     logits = model(**batch, logits_to_keep=columns, use_cache=False).logits
     rows = []
     for row_logits, row_targets in zip(logits, targets, strict=True):  # a row at a time: memory

@@ -56,14 +56,11 @@ class FlyThinkerConfig(PreTrainedConfig):
 
     def _check(self) -> None:
         if self.injection not in get_args(Injection):
-            raise ValueError(
-                f"injection is {self.injection!r}; it must be one of {', '.join(get_args(Injection))}"
-            )
+            known = ", ".join(get_args(Injection))
+            raise ValueError(f"injection is {self.injection!r}; it must be one of {known}")
         if self.projection not in get_args(Projection):
-            raise ValueError(
-                f"projection is {self.projection!r}; "
-                f"it must be one of {', '.join(get_args(Projection))}"
-            )
+            known = ", ".join(get_args(Projection))
+            raise ValueError(f"projection is {self.projection!r}; it must be one of {known}")
         if self.fusion_weight < 0:
             raise ValueError(f"fusion_weight is {self.fusion_weight}; it must be 0 or more")
         if self.reasoner_config is None:
@@ -74,8 +71,8 @@ class FlyThinkerConfig(PreTrainedConfig):
                 )
         elif self.projection == "pad" and self.thought_size > self.hidden_size:
             raise ValueError(
-                f"a thought (width {self.thought_size}) does not fit into the Generator's embedding "
-                f'(width {self.hidden_size}): use projection="linear" or a narrower Reasoner'
+                f"a thought (width {self.thought_size}) does not fit into the Generator's "
+                f'embedding (width {self.hidden_size}): use projection="linear" or a narrower Reasoner'
             )
 
     @property

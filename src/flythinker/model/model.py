@@ -270,9 +270,10 @@ class FlyThinkerForCausalLM(PreTrainedModel, GenerationMixin):
         self, generation_config: Any, model_kwargs: dict, *args: Any
     ) -> None:
         if generation_config.cache_implementation not in (None, "dynamic"):
+            kind = generation_config.cache_implementation
             raise ValueError(
-                f"cache_implementation={generation_config.cache_implementation!r} is not supported: "
-                "FlyThinker keeps two dynamic caches; leave it out"
+                f"cache_implementation={kind!r} is not supported: FlyThinker "
+                "keeps two dynamic caches; leave it out"
             )
         if model_kwargs.get("past_key_values") is None and generation_config.use_cache:
             model_kwargs["past_key_values"] = cache = FlyThinkerCache(self.config)

@@ -1,4 +1,4 @@
-"""Getting the two parts: loading, cutting the Reasoner to its first layers, comparing vocabularies."""
+"""The two parts: loading them, cutting the Reasoner short, comparing their vocabularies."""
 
 import copy
 from typing import Any

@@ -83,6 +83,25 @@ class FlyThinkerTrainingArguments(TrainingArguments):
     freeze_reasoner: bool = False
     early_stopping_patience: int | None = None
 
+    def __post_init__(self) -> None:
+        if self.early_stopping_patience is not None:
+            self.load_best_model_at_end = True
+        super().__post_init__()
+
+    def learning_rates(self) -> dict[str, float]:
+        """The peak learning rate of each part."""
+        reasoner = self.reasoner_learning_rate
+        if reasoner is None:
+            reasoner = self.learning_rate
+        projection = self.projection_learning_rate
+        if projection is None:
+            projection = reasoner
+        return {
+            "generator": self.learning_rate,
+            "reasoner": reasoner,
+            "projection": projection,
+        }
+
 
 @dataclass
 class RunConfig:
@@ -125,9 +144,9 @@ def load_config(path: str | Path, overrides: Iterable[str] = ()) -> RunConfig:
     """
     path = Path(path)
     raw = _read_yaml(path)
+    _check_keys(raw, _SECTIONS, str(path), "section")
     for override in overrides:
         _apply_override(raw, override)
-    _check_keys(raw, _SECTIONS, str(path), "section")
     sections = {
         name: _build(_SECTIONS[name], values, f"{path}: {name}")
         for name, values in raw.items()
@@ -144,14 +163,20 @@ def _read_yaml(path: Path) -> dict[str, Any]:
         raw = yaml.safe_load(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         raise FlyThinkerError(f"{path}: no such config file") from None
+    except (OSError, UnicodeDecodeError) as error:
+        raise FlyThinkerError(f"{path}: cannot be read as UTF-8 text: {error}") from None
     except yaml.YAMLError as error:
         raise FlyThinkerError(f"{path}: not valid YAML: {' '.join(str(error).split())}") from None
     if not isinstance(raw, dict):
         raise FlyThinkerError(f"{path}: expected sections such as 'model:' and 'training:'")
+    for name, values in raw.items():
+        if not isinstance(values, dict | None):
+            raise FlyThinkerError(f"{path}: {name}: expected keys and values, got {values!r}")
     return raw
 
 
 def _apply_override(raw: dict[str, Any], override: str) -> None:
+    """Set one key (`section.key=value`) or drop a whole section (`lora=null`)."""
     name, equals, value = override.partition("=")
     section, dot, key = name.partition(".")
     if not equals or section not in _SECTIONS or (not dot and value != "null"):
@@ -161,13 +186,14 @@ def _apply_override(raw: dict[str, Any], override: str) -> None:
         )
     if not dot:
         raw[section] = None
-    else:
+        return
+    try:
         raw[section] = (raw.get(section) or {}) | {key: yaml.safe_load(value)}
+    except yaml.YAMLError:
+        raise FlyThinkerError(f"--set {override}: the value is not valid YAML") from None
 
 
-def _check_keys(values: Any, known: Iterable[str], where: str, kind: str) -> None:
-    if not isinstance(values, dict):
-        raise FlyThinkerError(f"{where}: expected keys and values, got {values!r}")
+def _check_keys(values: Iterable[Any], known: Iterable[str], where: str, kind: str) -> None:
     known = list(known)
     for key in values:
         if key not in known:
@@ -190,7 +216,8 @@ def _build(section: type, values: dict[str, Any], where: str) -> Any:
     try:
         return section(**arguments)
     except (ValueError, TypeError) as error:
-        raise FlyThinkerError(f"{where}: {error}") from None
+        # transformers' messages may have several lines
+        raise FlyThinkerError(f"{where}: {' '.join(str(error).split())}") from None
 
 
 def _convert(value: Any, hint: Any, where: str, name: str) -> Any:

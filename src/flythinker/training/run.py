@@ -42,12 +42,12 @@ def train(config: RunConfig, restart: bool = False) -> Path:
     """
     output = Path(config.training.output_dir)
     model_folder = output / "model"
-    if restart and output.exists():
-        shutil.rmtree(output)
-    _claim(output, config)
+    if restart:
+        _forget(output)
+    checkpoint = last_checkpoint(output)
+    _claim(output, config, started=checkpoint is not None or model_folder.exists())
     if model_folder.exists():
         return model_folder
-    checkpoint = last_checkpoint(output)
 
     set_seed(config.training.seed)
     tokenizer = AutoTokenizer.from_pretrained(resolve_backbone(config.model.generator))
@@ -87,9 +87,14 @@ def load_rows(
     if not rows:
         raise FlyThinkerError(f"{data.train}: no examples to train on")
     if data.validation is None:
+        if config.training.eval_strategy != "no":
+            raise FlyThinkerError("training.eval_strategy needs data.validation: name a file")
         return rows, None
-    validation = pick(read_examples(data.validation), data.max_validation)
-    return rows, encode(validation, tokenizer, config.prompt)
+    examples = pick(read_examples(data.validation), data.max_validation)
+    validation = encode(examples, tokenizer, config.prompt)
+    if not validation:
+        raise FlyThinkerError(f"{data.validation}: no examples to evaluate on")
+    return rows, validation
 
 
 def pick(examples: Sequence[Example], limit: int | None) -> list[Example]:
@@ -119,7 +124,6 @@ def build_model(section: ModelSection, lora: LoraSection | None) -> PreTrainedMo
     from peft import LoraConfig, get_peft_model
 
     config = LoraConfig(
-        task_type="CAUSAL_LM",
         r=lora.r,
         lora_alpha=lora.alpha,
         lora_dropout=lora.dropout,
@@ -153,17 +157,24 @@ def pad_token(tokenizer: PreTrainedTokenizerBase) -> int:
     return tokenizer.eos_token_id if token is None else token
 
 
-def _claim(output: Path, config: RunConfig) -> None:
-    """Note the settings in `output_dir`, so that a run is never resumed with other ones."""
+def _claim(output: Path, config: RunConfig, started: bool) -> None:
+    """Note the settings in `output_dir`, so that a started run never goes on with other ones."""
     described = yaml.safe_dump(_describe(config), sort_keys=False)
     file = output / _CONFIG_FILE
-    if file.exists() and file.read_text() != described:
+    if started and file.exists() and file.read_text() != described:
         raise FlyThinkerError(
             f"{output} holds a run with other settings (see {file}): choose another "
             "training.output_dir, or start over with --restart"
         )
     with atomic_write(file) as handle:
         handle.write(described)
+
+
+def _forget(output: Path) -> None:
+    """Remove what a run writes, and nothing else that may be in its folder."""
+    for name in ("checkpoint-*", "model", "runs"):
+        for folder in output.glob(name):
+            shutil.rmtree(folder)
 
 
 def _describe(config: RunConfig) -> dict[str, Any]:

@@ -36,9 +36,9 @@ class EpochSeededSampler(LengthGroupedSampler):
 class FlyThinkerTrainer(Trainer):
     """One loss, next-token cross-entropy on the response, for both parts at once (paper, §4).
 
-    Logits are computed only in columns that predict a label of some row. Without a Reasoner (λ = 0) it is
-    plain SFT of the Generator, through the same code. `eval_loss` is in nats per token over all
-    labelled tokens of the evaluation set, whatever the batches.
+    Logits are computed only in columns that predict a label of some row. Without a Reasoner
+    (λ = 0) it is plain SFT of the Generator, through the same code. `eval_loss` is in nats per
+    token over all labelled tokens of the evaluation set, whatever the batches.
     """
 
     args: FlyThinkerTrainingArguments
@@ -60,13 +60,7 @@ class FlyThinkerTrainer(Trainer):
     def create_optimizer(self, model: nn.Module | None = None) -> torch.optim.Optimizer:
         """AdamW (or `args.optim`) with one learning rate a part; no decay of norms and biases."""
         model = self.model if model is None else model
-        generator_rate = self.args.learning_rate
-        reasoner_rate = self.args.reasoner_learning_rate or generator_rate
-        rates = {
-            "generator": generator_rate,
-            "reasoner": reasoner_rate,
-            "projection": self.args.projection_learning_rate or reasoner_rate,
-        }
+        rates = self.args.learning_rates()
         decayed = set(self.get_decay_parameter_names(model))
         groups: dict[tuple[str, bool], list[nn.Parameter]] = {}
         for name, parameter in model.named_parameters():
@@ -107,7 +101,9 @@ class FlyThinkerTrainer(Trainer):
         }
         if not model.training:
             # The Trainer averages batch losses by rows; with this divisor it gets nats per token.
-            num_items_in_batch = self._labels_per_row() * len(inputs["labels"])
+            # It goes straight to the model: the Trainer would multiply by the number of processes.
+            inputs["num_items_in_batch"] = self._labels_per_row() * len(inputs["labels"])
+            num_items_in_batch = None
         return super().compute_loss(model, inputs, return_outputs, num_items_in_batch)
 
     def _labels_per_row(self) -> float:

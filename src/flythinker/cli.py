@@ -1,0 +1,206 @@
+"""`flythinker`: the command line. Each command is a thin shell around a function elsewhere.
+
+Heavy imports stay inside the commands, so that `--help` answers at once.
+"""
+
+import json
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+
+from flythinker.data.cli import app as data_app
+from flythinker.errors import FlyThinkerError
+
+app = typer.Typer(
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    help="Write long texts as one particular user would, thinking while generating.",
+)
+app.add_typer(data_app, name="data")
+
+DataFile = Annotated[Path, typer.Argument(help="Examples: .jsonl, .json, .csv or .parquet.")]
+Model = Annotated[str, typer.Option(help="A trained model folder, or a base model's name.")]
+Limit = Annotated[int | None, typer.Option(help="Only this many examples, a fixed sample.")]
+Json = Annotated[bool, typer.Option("--json", help="Print one JSON object.")]
+MaxNewTokens = Annotated[int, typer.Option(help="Longest response, in tokens.", min=1)]
+Temperature = Annotated[float, typer.Option(help="0 decodes greedily.", min=0.0)]
+TopP = Annotated[float, typer.Option(help="Nucleus sampling.", min=0.0, max=1.0)]
+Seed = Annotated[int, typer.Option(help="The same seed gives the same text.")]
+
+
+@app.callback()
+def common(
+    debug: Annotated[bool, typer.Option(help="Show the traceback of an error.")] = False,
+) -> None:
+    """Options before the command."""
+    from transformers.utils import logging
+
+    logging.set_verbosity_error()
+    logging.disable_progress_bar()  # of loading weights; trainings show their own
+
+
+@app.command(epilog="Example: flythinker train configs/sotu.yaml --set training.seed=2")
+def train(
+    config: Annotated[Path, typer.Argument(help="A YAML file, see docs/training.md.")],
+    override: Annotated[
+        list[str] | None, typer.Option("--set", help="section.key=value, may be repeated.")
+    ] = None,
+    restart: Annotated[
+        bool, typer.Option(help="Start over instead of resuming what output_dir holds.")
+    ] = False,
+) -> None:
+    """Train FlyThinker, or SFT with model.reasoner=null; a killed run resumes."""
+    from flythinker.training.config import load_config
+    from flythinker.training.run import summary
+    from flythinker.training.run import train as run
+
+    folder = run(load_config(config, override or ()), restart)
+    Console().print(summary(folder))
+
+
+@app.command(
+    epilog="Example: flythinker write --model runs/demo/flythinker/model --user 'Abraham "
+    "Lincoln' --data data/sotu/test.jsonl --query 'Write about the navy.'"
+)
+def write(
+    model: Model,
+    query: Annotated[str, typer.Option(help="What to write.")],
+    user: Annotated[str | None, typer.Option(help="A user of the data file.")] = None,
+    data: Annotated[Path | None, typer.Option(help="Data file that knows the user.")] = None,
+    history: Annotated[
+        Path | None, typer.Option(help="Or past texts: a folder, a .txt, .md or .jsonl file.")
+    ] = None,
+    max_new_tokens: MaxNewTokens = 512,
+    temperature: Temperature = 0.8,
+    top_p: TopP = 0.95,
+    seed: Seed = 0,
+) -> None:
+    """Write one text as a user would; it streams."""
+    from flythinker.data.example import Example
+    from flythinker.data.history import history_of_user, read_history
+    from flythinker.data.prompt import build_prompt
+    from flythinker.decoding.sampling import Sampling
+    from flythinker.decoding.stream import stream_text
+    from flythinker.model_folder import load_model_folder
+
+    if (user is None) == (history is None) or (user is None) != (data is None):
+        raise typer.BadParameter("give --user with --data, or --history")
+    documents = history_of_user(data, user) if data and user else read_history(history)  # type: ignore[arg-type]
+    personal = load_model_folder(model)
+    example = Example(user or "me", query, "", tuple(documents))
+    prompt = build_prompt(example, personal.tokenizer, personal.prompt)
+    note = Console(stderr=True, style="dim")
+    if prompt.documents:
+        titles = ", ".join(document.title or "untitled" for document in prompt.documents)
+        note.print(f"personalized from {len(prompt.documents)} of {len(documents)} texts: {titles}")
+    else:
+        note.print("no past texts: this is un-personalized")
+    for piece in stream_text(personal, prompt, Sampling(max_new_tokens, temperature, top_p, seed)):
+        print(piece, end="", flush=True)
+    print()
+
+
+@app.command(
+    epilog="Example: flythinker generate data/sotu/test.jsonl --model runs/sotu/sft/model "
+    "--out runs/sft.jsonl --limit 100"
+)
+def generate(
+    data: DataFile,
+    model: Model,
+    out: Annotated[Path, typer.Option(help="JSONL file to write.")],
+    limit: Limit = None,
+    batch_size: Annotated[int, typer.Option(min=1)] = 8,
+    max_new_tokens: MaxNewTokens = 512,
+    temperature: Temperature = 0.8,
+    top_p: TopP = 0.95,
+    seed: Seed = 0,
+) -> None:
+    """Write a response to every example of a data file; a killed run resumes."""
+    from flythinker.data.example import read_examples, sample_examples
+    from flythinker.decoding.generate import generate_file
+    from flythinker.decoding.sampling import Sampling
+    from flythinker.model_folder import load_model_folder
+
+    examples = sample_examples(read_examples(data), limit)
+    sampling = Sampling(max_new_tokens, temperature, top_p, seed)
+    generate_file(load_model_folder(model), examples, out, sampling, batch_size)
+    Console().print(f"{len(examples)} outputs in {out}", highlight=False)
+
+
+@app.command(
+    epilog="Example: flythinker evaluate data/sotu/test.jsonl --model sft=runs/sotu/sft/model "
+    "--model fly=runs/sotu/flythinker/model --baseline sft --limit 100"
+)
+def evaluate(
+    data: DataFile,
+    model: Annotated[
+        list[str] | None, typer.Option(help="NAME=FOLDER; measures the held-out loss.")
+    ] = None,
+    outputs: Annotated[
+        list[str] | None, typer.Option(help="NAME=FILE of `generate`; measures the texts.")
+    ] = None,
+    baseline: Annotated[
+        str | None, typer.Option(help="Differences are to this one; default: the first.")
+    ] = None,
+    limit: Limit = None,
+    batch_size: Annotated[int, typer.Option(min=1)] = 4,
+    report: Annotated[
+        Path | None, typer.Option(help="Write an HTML report here, and Markdown beside it.")
+    ] = None,
+    title: Annotated[str, typer.Option(help="Of the report.")] = "FlyThinker evaluation",
+    as_json: Json = False,
+) -> None:
+    """Compare models by held-out loss, ROUGE, BLEU, METEOR, with bootstrap intervals."""
+    from flythinker.data.example import read_examples, sample_examples
+    from flythinker.evaluation.compare import compare, compare_positions
+    from flythinker.evaluation.evaluate import describe_environment
+    from flythinker.evaluation.evaluate import evaluate as run
+    from flythinker.evaluation.report import results_table, write_report
+
+    models = _named(model or [], "--model")
+    files = {name: Path(path) for name, path in _named(outputs or [], "--outputs").items()}
+    if not models and not files:
+        raise typer.BadParameter("give at least one --model or --outputs")
+    examples = sample_examples(read_examples(data), limit)
+    results = run(examples, models, files, batch_size)
+    first = baseline or results[0].name
+    if report is not None:
+        shown = write_report(report, title, examples, results, first, describe_environment())
+    else:
+        references = [example.target for example in examples]
+        shown = {"baseline": first, "rows": compare(results, references, first)}
+        shown["loss_by_position"] = compare_positions(results, first)
+    if as_json:
+        print(json.dumps(shown))
+        return
+    Console().print(results_table(shown["rows"]))
+    if report is not None:
+        Console().print(f"report: {report}", highlight=False)
+
+
+def _named(values: list[str], option: str) -> dict[str, str]:
+    """`["a=x"]` → `{"a": "x"}`."""
+    named = {}
+    for value in values:
+        name, equals, path = value.partition("=")
+        if not equals or not name or not path or name in named:
+            raise typer.BadParameter(f"{option} {value}: expected NAME=PATH with its own name")
+        named[name] = path
+    return named
+
+
+def main() -> None:
+    """Run a command; any failure is one clear line and exit code 1 (wrong use: 2)."""
+    try:
+        app()
+    except Exception as error:
+        if "--debug" in sys.argv:
+            raise
+        problem = " ".join(str(error).split()) or type(error).__name__
+        if not isinstance(error, FlyThinkerError | OSError):
+            problem += " (unexpected; `flythinker --debug …` shows where)"
+        print(f"error: {problem}", file=sys.stderr)
+        sys.exit(1)

@@ -1,0 +1,1 @@
+"""Decoding: one text as it streams, and a whole data file."""

@@ -1,0 +1,111 @@
+"""Filling a data file with outputs: batched, resumable, never half written."""
+
+import json
+from collections.abc import Sequence
+from dataclasses import asdict
+from pathlib import Path
+
+from rich.console import Console
+from rich.progress import track
+
+from flythinker.data.example import Example
+from flythinker.data.prompt import build_prompt
+from flythinker.decoding.sampling import Sampling, respond
+from flythinker.errors import FlyThinkerError
+from flythinker.files import atomic_write
+from flythinker.model_folder import PersonalModel
+
+
+def generate_file(
+    personal: PersonalModel,
+    examples: Sequence[Example],
+    out: Path,
+    sampling: Sampling,
+    batch_size: int = 8,
+) -> None:
+    """Write a response to every example, one JSON line each, in the examples' order.
+
+    A line holds `user_id`, `query`, `target` and `output`. Finished batches are kept in
+    `OUT.partial`, so that a run that was killed goes on where it was; sampling is seeded by the
+    batch, so it ends with the same texts. `out` appears when all are written.
+
+    Raises:
+        FlyThinkerError: `OUT.partial` was begun with other settings.
+    """
+    prompts = [build_prompt(example, personal.tokenizer, personal.prompt) for example in examples]
+    # Rows of like length share a batch, the longest first: too large a batch fails at once.
+    order = sorted(range(len(prompts)), key=lambda i: -len(prompts[i].prompt_ids))
+    batches = [order[i : i + batch_size] for i in range(0, len(order), batch_size)]
+
+    partial = out.with_name(out.name + ".partial")
+    settings = json.dumps(asdict(sampling) | {"examples": len(examples), "batch_size": batch_size})
+    outputs = _start_or_resume(partial, settings)
+    with partial.open("a", encoding="utf-8") as file:
+        for number, batch in enumerate(
+            track(batches, description="Writing", console=Console(stderr=True))
+        ):
+            if all(index in outputs for index in batch):
+                continue
+            texts = respond(
+                personal, [prompts[i] for i in batch], sampling, seed=sampling.seed + number
+            )
+            outputs |= zip(batch, texts, strict=True)
+            lines = (json.dumps([index, outputs[index]]) + "\n" for index in batch)
+            file.write("".join(lines))
+            file.flush()
+    with atomic_write(out) as file:
+        for index, example in enumerate(examples):
+            record = {
+                "user_id": example.user_id,
+                "query": example.query,
+                "target": example.target,
+                "output": outputs[index],
+            }
+            file.write(json.dumps(record, ensure_ascii=False) + "\n")
+    partial.unlink()
+
+
+def read_outputs(path: Path, examples: Sequence[Example]) -> list[str]:
+    """The outputs of a generated file, checked to be about these examples.
+
+    Raises:
+        FlyThinkerError: naming the first line that is not about its example.
+    """
+    try:
+        lines = path.read_text(encoding="utf-8").splitlines()
+    except FileNotFoundError:
+        raise FlyThinkerError(f"{path}: no such file; make it with `flythinker generate`") from None
+    if len(lines) != len(examples):
+        raise FlyThinkerError(
+            f"{path}: {len(lines)} outputs for {len(examples)} examples; "
+            "generate and evaluate the same data with the same --limit"
+        )
+    outputs = []
+    for number, (line, example) in enumerate(zip(lines, examples, strict=True), start=1):
+        try:
+            record = json.loads(line)
+            about = (record["user_id"], record["query"])
+            outputs.append(record["output"])
+        except (json.JSONDecodeError, KeyError, TypeError) as error:
+            raise FlyThinkerError(f"{path}:{number}: not an output line: {error}") from None
+        if about != (example.user_id, example.query):
+            raise FlyThinkerError(
+                f"{path}:{number}: is about another example than the data's (user {about[0]}); "
+                "generate and evaluate the same data with the same --limit"
+            )
+    return outputs
+
+
+def _start_or_resume(partial: Path, settings: str) -> dict[int, str]:
+    """Outputs that an interrupted run left in `partial`, whose first line are its settings."""
+    text = partial.read_text(encoding="utf-8") if partial.exists() else ""
+    complete = text[: text.rfind("\n") + 1]  # a kill may have torn the last line
+    begun_with, *lines = complete.splitlines() or [settings]
+    if begun_with != settings:
+        raise FlyThinkerError(
+            f"{partial} was begun with other settings ({begun_with}): "
+            "use them again, delete it, or choose another --out"
+        )
+    partial.parent.mkdir(parents=True, exist_ok=True)
+    partial.write_text(complete or settings + "\n", encoding="utf-8")
+    return dict(json.loads(line) for line in lines)

@@ -1,0 +1,61 @@
+"""How texts are sampled, and the one call that samples them."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+
+from flythinker.data.prompt import Prompt, end_of_turn_id
+from flythinker.model_folder import PersonalModel
+
+
+@dataclass(frozen=True)
+class Sampling:
+    """Decoding settings; the defaults are the paper's (temperature 0.8, top-p 0.95).
+
+    Attributes:
+        max_new_tokens: longest response, in tokens.
+        temperature: 0 decodes greedily.
+        seed: of the sampling; the same seed gives the same text.
+    """
+
+    max_new_tokens: int = 512
+    temperature: float = 0.8
+    top_p: float = 0.95
+    seed: int = 0
+
+
+def generate_arguments(
+    personal: PersonalModel, prompts: Sequence[Prompt], sampling: Sampling
+) -> dict[str, Any]:
+    """The arguments of `model.generate` for a left-padded batch of prompts."""
+    tokenizer = personal.tokenizer
+    batch = tokenizer.pad(
+        {"input_ids": [prompt.prompt_ids for prompt in prompts]},
+        padding_side="left",
+        return_tensors="pt",
+    ).to(personal.model.device)
+    sampled = sampling.temperature > 0
+    return {
+        **batch,
+        "max_new_tokens": sampling.max_new_tokens,
+        "do_sample": sampled,
+        "temperature": sampling.temperature if sampled else None,
+        "top_p": sampling.top_p if sampled else None,
+        "top_k": 0 if sampled else None,
+        "eos_token_id": end_of_turn_id(tokenizer),
+        "pad_token_id": tokenizer.pad_token_id,
+    }
+
+
+def respond(
+    personal: PersonalModel, prompts: Sequence[Prompt], sampling: Sampling, seed: int
+) -> list[str]:
+    """Write a response to each prompt, in one batch; the same `seed` gives the same texts."""
+    torch.manual_seed(seed)
+    arguments = generate_arguments(personal, prompts, sampling)
+    sequences = personal.model.generate(**arguments)
+    responses = sequences[:, arguments["input_ids"].shape[1] :]
+    texts = personal.tokenizer.batch_decode(responses, skip_special_tokens=True)
+    return [text.strip() for text in texts]

@@ -1,0 +1,99 @@
+"""A model folder: weights, tokenizer and how prompts were made, all that writing needs."""
+
+import json
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from transformers import (
+    AutoModelForCausalLM,
+    AutoTokenizer,
+    PreTrainedModel,
+    PreTrainedTokenizerBase,
+)
+
+from flythinker.data.prompt import PromptConfig
+from flythinker.errors import FlyThinkerError
+from flythinker.files import atomic_folder
+from flythinker.model import FlyThinkerForCausalLM
+from flythinker.model.backbone import resolve_backbone
+
+_PROMPT_FILE = "prompt.json"
+_TRAINING_FILE = "training.json"
+
+
+@dataclass(frozen=True)
+class PersonalModel:
+    """What writes: a FlyThinker model (in eval mode), its tokenizer and its prompt settings.
+
+    `training` is `{"log_history", "steps", "data"}` as the run left it, empty for a base model.
+    """
+
+    model: PreTrainedModel
+    tokenizer: PreTrainedTokenizerBase
+    prompt: PromptConfig
+    training: dict[str, Any]
+
+
+def save_model_folder(
+    folder: Path,
+    model: PreTrainedModel,
+    tokenizer: PreTrainedTokenizerBase,
+    prompt: PromptConfig,
+    training: dict[str, Any],
+) -> None:
+    """Write a model folder that appears only when complete; LoRA adapters are merged."""
+    if hasattr(model, "merge_and_unload"):
+        model = model.merge_and_unload()
+    with atomic_folder(folder) as partial:
+        model.save_pretrained(partial)
+        tokenizer.save_pretrained(partial)
+        (partial / _PROMPT_FILE).write_text(json.dumps(asdict(prompt), indent=2))
+        (partial / _TRAINING_FILE).write_text(json.dumps(training, indent=1))
+
+
+def load_model_folder(name: str) -> PersonalModel:
+    """Load a trained folder, or any causal LM by name or folder as a Generator alone.
+
+    The model goes to the accelerator if there is one. A base model gets the default prompt.
+
+    Raises:
+        FlyThinkerError: no such folder, no weights in it, or a name that cannot be loaded.
+    """
+    folder = Path(name)
+    if folder.is_dir():
+        _check_weights(folder)
+    try:
+        path = resolve_backbone(name)
+        tokenizer = AutoTokenizer.from_pretrained(path)
+        if _read_json(folder / "config.json").get("model_type") == "flythinker":
+            model = AutoModelForCausalLM.from_pretrained(path)
+        else:
+            model = FlyThinkerForCausalLM.from_generator_reasoner_pretrained(
+                path, None, fusion_weight=0
+            )
+    except (OSError, ValueError) as error:
+        raise FlyThinkerError(f"cannot load the model {name}: {_first_line(error)}") from error
+    if tokenizer.pad_token is None:
+        tokenizer.pad_token = tokenizer.eos_token
+    if torch.accelerator.is_available():
+        model.to(torch.accelerator.current_accelerator())
+    prompt = PromptConfig(**_read_json(folder / _PROMPT_FILE))
+    return PersonalModel(model.eval(), tokenizer, prompt, _read_json(folder / _TRAINING_FILE))
+
+
+def _check_weights(folder: Path) -> None:
+    if any(folder.glob("*.safetensors")) and (folder / "config.json").exists():
+        return
+    inner = folder / "model"
+    hint = f"; did you mean {inner}?" if inner.is_dir() else "; has its training finished?"
+    raise FlyThinkerError(f"{folder}: no model weights (config.json, *.safetensors) in it{hint}")
+
+
+def _read_json(path: Path) -> dict[str, Any]:
+    return json.loads(path.read_text()) if path.exists() else {}
+
+
+def _first_line(error: Exception) -> str:
+    return str(error).strip().splitlines()[0]

@@ -1,0 +1,16 @@
+import pytest
+from transformers import AutoTokenizer, PreTrainedTokenizerBase
+
+from flythinker.data.example import Example
+from flythinker.data.sotu import build_sotu
+from flythinker.model.backbone import resolve_backbone
+
+
+@pytest.fixture(scope="session")
+def tokenizer() -> PreTrainedTokenizerBase:
+    return AutoTokenizer.from_pretrained(resolve_backbone("smollm2-135m"))
+
+
+@pytest.fixture(scope="session")
+def sotu() -> dict[str, list[Example]]:
+    return build_sotu("temporal")

@@ -1,0 +1,126 @@
+"""Invariant 7: saved and loaded = before, through the Auto classes."""
+
+import json
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors import safe_open
+from tiny import TOLERANCE, Variant, random_ids, tiny_flythinker, tiny_generator
+from transformers import AutoConfig, AutoModelForCausalLM, GenerationConfig
+
+from flythinker import FlyThinkerConfig, FlyThinkerForCausalLM
+
+PROMPT_LENGTH = torch.tensor([4])
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16], ids=["float32", "bfloat16"])
+def test_a_loaded_model_is_the_saved_one(model, dtype, tmp_path):
+    ids = random_ids(1, 9)
+    model.to(dtype).save_pretrained(tmp_path)
+    loaded, report = AutoModelForCausalLM.from_pretrained(
+        tmp_path, dtype=dtype, output_loading_info=True
+    )
+
+    assert type(loaded) is FlyThinkerForCausalLM
+    assert not report["missing_keys"]
+    assert not report["unexpected_keys"]
+    before, after = (m(ids, prompt_length=PROMPT_LENGTH) for m in (model, loaded))
+    assert after.logits.dtype == dtype
+    assert torch.equal(after.logits, before.logits)
+    assert {name: value.dtype for name, value in loaded.named_parameters()} == {
+        name: value.dtype for name, value in model.named_parameters()
+    }
+
+
+@torch.no_grad()
+def test_the_dtype_of_a_folder_is_kept_and_may_be_changed(tmp_path):
+    model, ids = tiny_flythinker(Variant(projection="linear")), random_ids(1, 9)
+    model.to(torch.bfloat16).save_pretrained(tmp_path)
+    assert AutoModelForCausalLM.from_pretrained(tmp_path).dtype == torch.bfloat16
+    widened = AutoModelForCausalLM.from_pretrained(tmp_path, dtype=torch.float32)
+    torch.testing.assert_close(widened(ids).logits, model.float()(ids).logits, **TOLERANCE)
+
+
+def test_only_safetensors_are_written_and_tied_weights_once(tmp_path):
+    model = tiny_flythinker()
+    model.save_pretrained(tmp_path)
+    files = {path.name for path in tmp_path.iterdir()}
+    assert files == {"config.json", "generation_config.json", "model.safetensors"}
+    with safe_open(tmp_path / "model.safetensors", "pt") as file:
+        assert "generator.lm_head.weight" not in file.keys()  # noqa: SIM118
+
+    loaded = AutoModelForCausalLM.from_pretrained(tmp_path)
+    assert loaded.get_output_embeddings().weight is loaded.get_input_embeddings().weight
+
+
+def test_untied_embeddings_stay_untied(tmp_path):
+    generator = tiny_generator()
+    generator.config.tie_word_embeddings = False
+    generator = AutoModelForCausalLM.from_config(generator.config).eval()
+    model = FlyThinkerForCausalLM.from_generator_reasoner_pretrained(
+        generator, None, fusion_weight=0
+    )
+    model.save_pretrained(tmp_path)
+    loaded = AutoModelForCausalLM.from_pretrained(tmp_path)
+    assert torch.equal(loaded.get_output_embeddings().weight, generator.lm_head.weight)
+    assert loaded.reasoner is None
+
+
+def test_the_config_survives_the_round_trip(variant, tmp_path):
+    config = tiny_flythinker(variant).config
+    config.fusion_weight = 0.25
+    config.save_pretrained(tmp_path)
+    loaded = AutoConfig.from_pretrained(tmp_path)
+
+    assert type(loaded) is FlyThinkerConfig
+    assert json.loads(Path(tmp_path, "config.json").read_text())["model_type"] == "flythinker"
+    assert loaded.to_dict() == config.to_dict()
+    assert type(loaded.generator_config) is type(config.generator_config)
+    assert (loaded.fusion_weight, loaded.injection, loaded.projection, loaded.thought_size) == (
+        0.25,
+        variant.injection,
+        variant.projection,
+        variant.reasoner_width,
+    )
+
+
+def test_generation_settings_of_the_generator_are_kept(tmp_path):
+    generator = tiny_generator()
+    generator.generation_config = GenerationConfig(
+        do_sample=True, temperature=0.8, top_p=0.95, eos_token_id=[1, 3], pad_token_id=0
+    )
+    generator.save_pretrained(tmp_path / "generator")
+    model = FlyThinkerForCausalLM.from_generator_reasoner_pretrained(
+        str(tmp_path / "generator"), str(tmp_path / "generator"), reasoner_layers=1
+    )
+    model.save_pretrained(tmp_path / "both")
+    settings = AutoModelForCausalLM.from_pretrained(tmp_path / "both").generation_config
+    assert (settings.temperature, settings.top_p, settings.eos_token_id) == (0.8, 0.95, [1, 3])
+
+
+@torch.no_grad()
+def test_parts_may_be_folders(tmp_path):
+    ids = random_ids(1, 9)
+    model = tiny_flythinker()
+    model.generator.save_pretrained(tmp_path / "generator")
+    model.reasoner.save_pretrained(tmp_path / "reasoner")
+    loaded = FlyThinkerForCausalLM.from_generator_reasoner_pretrained(
+        str(tmp_path / "generator"), str(tmp_path / "reasoner")
+    )
+    assert torch.equal(loaded(ids).logits, model(ids).logits)
+    assert not loaded.training
+
+
+@torch.no_grad()
+def test_a_reasoner_cut_to_its_first_layers_thinks_with_them():
+    ids = random_ids(1, 9)
+    generator, whole = tiny_generator(), tiny_generator()
+    cut = FlyThinkerForCausalLM.from_generator_reasoner_pretrained(
+        generator, generator, reasoner_layers=1
+    )
+    whole.model.layers = whole.model.layers[:1]
+    assert torch.equal(cut(ids).thoughts, whole.model(ids).last_hidden_state)
+    assert generator.config.num_hidden_layers == len(generator.model.layers) == 2
+    assert cut.config.reasoner_config.num_hidden_layers == 1

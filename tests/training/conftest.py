@@ -1,0 +1,151 @@
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
+from transformers import (
+    AutoTokenizer,
+    LlamaConfig,
+    LlamaForCausalLM,
+    PreTrainedTokenizerFast,
+    set_seed,
+)
+
+from flythinker.data.batch import Collator
+from flythinker.data.example import Example, write_examples
+from flythinker.data.sotu import build_sotu
+from flythinker.training.config import RunConfig, load_config
+from flythinker.training.run import build_model, load_rows, pad_token
+from flythinker.training.trainer import FlyThinkerTrainer
+
+_CHAT_TEMPLATE = (
+    "{% for m in messages %}<|im_start|>{{ m.role }}\n{{ m.content }}<|im_end|>\n{% endfor %}"
+    "{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}"
+)
+TRAIN_ROWS = 20
+
+
+@pytest.fixture(scope="session")
+def examples() -> list[Example]:
+    """30 short examples of real addresses, with at most two short past texts each."""
+    long = build_sotu("temporal")["train"]
+    return [
+        Example(
+            example.user_id,
+            example.query[:100],
+            # of different lengths, so that the order of length groups shows
+            example.target[: 60 + 15 * (index % 13)],
+            tuple(type(d)(d.text[:80]) for d in example.history[-2:]),
+        )
+        for index, example in enumerate(long[:: len(long) // 30][:30])
+    ]
+
+
+@pytest.fixture(scope="session")
+def backbone(tmp_path_factory: pytest.TempPathFactory, examples: list[Example]) -> Path:
+    """A folder with a random two-layer Llama and a real BPE tokenizer of about 500 tokens."""
+    bpe = Tokenizer(models.BPE())
+    bpe.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    bpe.decoder = decoders.ByteLevel()
+    bpe.train_from_iterator(
+        [example.target for example in examples],
+        trainers.BpeTrainer(
+            vocab_size=500,
+            special_tokens=["<|im_start|>", "<|im_end|>"],
+            initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
+            show_progress=False,
+        ),
+    )
+    tokenizer = PreTrainedTokenizerFast(tokenizer_object=bpe, eos_token="<|im_end|>")
+    tokenizer.chat_template = _CHAT_TEMPLATE
+    set_seed(0)
+    model = LlamaForCausalLM(
+        LlamaConfig(
+            vocab_size=len(tokenizer),
+            hidden_size=32,
+            intermediate_size=64,
+            num_hidden_layers=2,
+            num_attention_heads=2,
+            max_position_embeddings=512,
+            initializer_range=0.1,
+            eos_token_id=tokenizer.eos_token_id,
+        )
+    )
+    folder = tmp_path_factory.mktemp("backbone")
+    model.save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def data(tmp_path_factory: pytest.TempPathFactory, examples: list[Example]) -> Path:
+    """A folder with train.jsonl (20 examples) and val.jsonl (10)."""
+    folder = tmp_path_factory.mktemp("data")
+    write_examples(folder / "train.jsonl", examples[:TRAIN_ROWS])
+    write_examples(folder / "val.jsonl", examples[TRAIN_ROWS:])
+    return folder
+
+
+@pytest.fixture
+def tokenizer(backbone: Path) -> PreTrainedTokenizerFast:
+    return AutoTokenizer.from_pretrained(backbone)
+
+
+Configure = Callable[..., RunConfig]
+
+
+@pytest.fixture
+def config_file(backbone: Path, data: Path, tmp_path: Path) -> Path:
+    """A run of three epochs of ten steps, FlyThinker with `linear`, on the tiny backbone."""
+    sections: dict[str, Any] = {
+        "model": {
+            "generator": str(backbone),
+            "reasoner": str(backbone),
+            "reasoner_layers": 1,
+            "projection": "linear",
+        },
+        "data": {"train": str(data / "train.jsonl"), "validation": str(data / "val.jsonl")},
+        "prompt": {"k": 2, "profile_tokens": 60, "query_tokens": 40, "response_tokens": 120},
+        "training": {
+            "output_dir": str(tmp_path / "run"),
+            "num_train_epochs": 3,
+            "per_device_train_batch_size": 2,
+            "learning_rate": 3e-3,
+            "logging_steps": 1,
+            "save_strategy": "no",
+            "disable_tqdm": True,
+            "use_cpu": True,
+        },
+    }
+    file = tmp_path / "config.yaml"
+    file.write_text(yaml.safe_dump(sections))
+    return file
+
+
+@pytest.fixture
+def configure(config_file: Path) -> Configure:
+    """`configure("section.key=value", …)`: the tiny run with changes."""
+    return lambda *overrides: load_config(config_file, overrides)
+
+
+@pytest.fixture
+def make_trainer(configure: Configure) -> Callable[..., FlyThinkerTrainer]:
+    """`make_trainer("section.key=value", …)`: what `train` makes, before it trains."""
+
+    def make(*overrides: str) -> FlyThinkerTrainer:
+        config = configure(*overrides)
+        set_seed(config.training.seed)
+        tokenizer = AutoTokenizer.from_pretrained(config.model.generator)
+        rows, validation = load_rows(config, tokenizer)
+        return FlyThinkerTrainer(
+            model=build_model(config.model, config.lora),
+            args=config.training,
+            train_dataset=rows,
+            eval_dataset=validation,
+            data_collator=Collator(pad_token(tokenizer)),
+            processing_class=tokenizer,
+        )
+
+    return make
