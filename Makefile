@@ -26,11 +26,11 @@ demo: setup
 	  --set training.output_dir=$(DEMO)/sft
 	$(FLY) train configs/demo.yaml
 	for method in sft flythinker; do \
-	  test -e $(DEMO)/$$method.jsonl || $(FLY) generate $(DEMO)/data/test.jsonl --limit 12 \
+	  test -e $(DEMO)/$$method.jsonl || $(FLY) generate $(DEMO)/data/test.jsonl --limit 24 \
 	    --model $(DEMO)/$$method/model --out $(DEMO)/$$method.jsonl \
 	    --batch-size 12 --max-new-tokens 200 || exit 1; \
 	done
-	$(FLY) evaluate $(DEMO)/data/test.jsonl --limit 12 --title 'FlyThinker demo' \
+	$(FLY) evaluate $(DEMO)/data/test.jsonl --limit 24 --title 'FlyThinker demo' \
 	  --model SFT=$(DEMO)/sft/model --model FlyThinker=$(DEMO)/flythinker/model \
 	  --outputs SFT=$(DEMO)/sft.jsonl --outputs FlyThinker=$(DEMO)/flythinker.jsonl \
 	  --baseline SFT --report $(DEMO)/report.html

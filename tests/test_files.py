@@ -1,7 +1,5 @@
 import os
 import resource
-from collections.abc import Callable
-from contextlib import AbstractContextManager
 from pathlib import Path
 
 import pytest
@@ -19,14 +17,19 @@ def write_folder(path: Path, text: str) -> None:
         (folder / "text").write_text(text)
 
 
-def interrupted(
-    opener: Callable[[Path], AbstractContextManager], path: Path, by: type[BaseException]
-) -> None:
-    with pytest.raises(by), opener(path) as target:
-        if isinstance(target, Path):
-            (target / "text").write_text("half")
-        else:
-            target.write("half")
+def read(path: Path) -> str:
+    return (path / "text" if path.is_dir() else path).read_text()
+
+
+def stop_writing_text(path: Path, by: type[BaseException]) -> None:
+    with atomic_write(path) as file:
+        file.write("half")
+        raise by
+
+
+def stop_writing_folder(path: Path, by: type[BaseException]) -> None:
+    with atomic_folder(path) as folder:
+        (folder / "text").write_text("half")
         raise by
 
 
@@ -79,33 +82,26 @@ def test_a_folder_replaces_an_older_one_whole(tmp_path):
 
 
 @pytest.mark.parametrize("by", [RuntimeError, KeyboardInterrupt])
-def test_an_exception_leaves_the_old_file_and_nothing_else(tmp_path, by):
-    file = tmp_path / "b.txt"
-    interrupted(atomic_write, file, by)
+@pytest.mark.parametrize(
+    ("write", "stop"), [(write_text, stop_writing_text), (write_folder, stop_writing_folder)]
+)
+def test_an_exception_leaves_the_old_one_and_nothing_else(tmp_path, write, stop, by):
+    path = tmp_path / "target"
+    with pytest.raises(by):
+        stop(path, by)
     assert os.listdir(tmp_path) == []
-    write_text(file, "old")
-    interrupted(atomic_write, file, by)
-    assert os.listdir(tmp_path) == ["b.txt"]
-    assert file.read_text() == "old"
-
-
-@pytest.mark.parametrize("by", [RuntimeError, KeyboardInterrupt])
-def test_an_exception_leaves_the_old_folder_and_nothing_else(tmp_path, by):
-    folder = tmp_path / "model"
-    interrupted(atomic_folder, folder, by)
-    assert os.listdir(tmp_path) == []
-    write_folder(folder, "old")
-    interrupted(atomic_folder, folder, by)
-    assert os.listdir(tmp_path) == ["model"]
-    assert (folder / "text").read_text() == "old"
+    write(path, "old")
+    with pytest.raises(by):
+        stop(path, by)
+    assert os.listdir(tmp_path) == ["target"]
+    assert read(path) == "old"
 
 
 def test_a_folder_that_cannot_take_its_place_leaves_the_old_one(tmp_path):
     folder = tmp_path / "model"
     write_folder(folder, "old")
     with pytest.raises(FileNotFoundError), atomic_folder(folder) as partial:
-        (partial / "text").unlink(missing_ok=True)
-        partial.rmdir()  # the last rename must fail
+        partial.rmdir()  # what should take the place is gone
     assert os.listdir(tmp_path) == ["model"]
     assert (folder / "text").read_text() == "old"
 
@@ -126,4 +122,4 @@ def test_a_full_disk_leaves_the_old_one_and_nothing_else(tmp_path, write):
     with pytest.raises(OSError, match="File too large"):
         write(path, "x" * 100_000)
     assert os.listdir(tmp_path) == ["target"]
-    assert (path / "text" if path.is_dir() else path).read_text() == "old"
+    assert read(path) == "old"

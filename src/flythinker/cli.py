@@ -54,8 +54,8 @@ def train(
 ) -> None:
     """Train FlyThinker, or SFT with model.reasoner=null; a killed run resumes."""
     from flythinker.training.config import load_config
-    from flythinker.training.run import summary
     from flythinker.training.run import train as run
+    from flythinker.training.summary import summary
 
     folder = run(load_config(config, override or ()), restart)
     Console().print(summary(folder))
@@ -69,7 +69,9 @@ def write(
     model: Model,
     query: Annotated[str, typer.Option(help="What to write.")],
     user: Annotated[str | None, typer.Option(help="A user of the data file.")] = None,
-    data: Annotated[Path | None, typer.Option(help="Data file that knows the user.")] = None,
+    data: Annotated[
+        Path | None, typer.Option(help="Data file that knows the user; default: the model's own.")
+    ] = None,
     history: Annotated[
         Path | None, typer.Option(help="Or past texts: a folder, a .txt, .md or .jsonl file.")
     ] = None,
@@ -86,10 +88,17 @@ def write(
     from flythinker.decoding.stream import stream_text
     from flythinker.model_folder import load_model_folder
 
-    if (user is None) == (history is None) or (user is None) != (data is None):
-        raise typer.BadParameter("give --user with --data, or --history")
-    documents = history_of_user(data, user) if data and user else read_history(history)  # type: ignore[arg-type]
+    if (user is None) == (history is None):
+        raise typer.BadParameter("give either --user or --history")
     personal = load_model_folder(model)
+    if history is not None:
+        documents = read_history(history)
+    else:
+        recorded = personal.training.get("data", {})
+        file = data or recorded.get("validation") or recorded.get("train")
+        if file is None:
+            raise typer.BadParameter("--user needs --data: this model has no training data")
+        documents = history_of_user(Path(file), str(user))
     example = Example(user or "me", query, "", tuple(documents))
     prompt = build_prompt(example, personal.tokenizer, personal.prompt)
     note = Console(stderr=True, style="dim")

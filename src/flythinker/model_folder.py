@@ -53,10 +53,14 @@ def save_model_folder(
         (partial / _TRAINING_FILE).write_text(json.dumps(training, indent=1))
 
 
-def load_model_folder(name: str) -> PersonalModel:
+def load_model_folder(name: str, base_prompt: PromptConfig | None = None) -> PersonalModel:
     """Load a trained folder, or any causal LM by name or folder as a Generator alone.
 
-    The model goes to the accelerator if there is one. A base model gets the default prompt.
+    The model goes to the accelerator if there is one.
+
+    Args:
+        name: a folder, a hub name or `smollm2-135m`.
+        base_prompt: how to prompt a base model, which brings no settings of its own.
 
     Raises:
         FlyThinkerError: no such folder, no weights in it, or a name that cannot be loaded.
@@ -66,7 +70,7 @@ def load_model_folder(name: str) -> PersonalModel:
         _check_weights(folder)
     try:
         path = resolve_backbone(name)
-        tokenizer = AutoTokenizer.from_pretrained(path)
+        tokenizer = load_tokenizer(path)
         if _read_json(folder / "config.json").get("model_type") == "flythinker":
             model = AutoModelForCausalLM.from_pretrained(path)
         else:
@@ -75,12 +79,29 @@ def load_model_folder(name: str) -> PersonalModel:
             )
     except (OSError, ValueError) as error:
         raise FlyThinkerError(f"cannot load the model {name}: {_first_line(error)}") from error
-    if tokenizer.pad_token is None:
-        tokenizer.pad_token = tokenizer.eos_token
     if torch.accelerator.is_available():
         model.to(torch.accelerator.current_accelerator())
-    prompt = PromptConfig(**_read_json(folder / _PROMPT_FILE))
-    return PersonalModel(model.eval(), tokenizer, prompt, _read_json(folder / _TRAINING_FILE))
+    prompt = read_prompt(folder) or base_prompt or PromptConfig()
+    return PersonalModel(model.eval(), tokenizer, prompt, read_training(folder))
+
+
+def load_tokenizer(name: str) -> PreTrainedTokenizerBase:
+    """The tokenizer of a model; one without a padding token pads with EOS (masked everywhere)."""
+    tokenizer = AutoTokenizer.from_pretrained(resolve_backbone(name))
+    if tokenizer.pad_token is None:
+        tokenizer.pad_token = tokenizer.eos_token
+    return tokenizer
+
+
+def read_prompt(folder: Path) -> PromptConfig | None:
+    """The prompt settings that a model was trained with; `None` for a base model."""
+    settings = _read_json(folder / _PROMPT_FILE)
+    return PromptConfig(**settings) if settings else None
+
+
+def read_training(folder: Path) -> dict[str, Any]:
+    """What the run that made a model folder left: `log_history`, `steps`, `data`."""
+    return _read_json(folder / _TRAINING_FILE)
 
 
 def _check_weights(folder: Path) -> None:

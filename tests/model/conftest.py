@@ -1,8 +1,6 @@
 import pytest
 import torch
-
 from tiny import VARIANTS, Variant, tiny_flythinker
-from transformers import PreTrainedTokenizerFast
 
 from flythinker import FlyThinkerForCausalLM
 

@@ -14,8 +14,14 @@ from tiny import (
     tiny_generator,
 )
 from torch import Tensor
-from transformers import AutoTokenizer, LlamaConfig, MistralConfig, TextIteratorStreamer
-from transformers import AutoModel, AutoModelForCausalLM, PreTrainedModel
+from transformers import (
+    AutoModel,
+    AutoModelForCausalLM,
+    AutoTokenizer,
+    MistralConfig,
+    PreTrainedModel,
+    TextIteratorStreamer,
+)
 
 from flythinker import FlyThinkerForCausalLM
 from flythinker.model.backbone import resolve_backbone

@@ -56,7 +56,12 @@ def in_chunks(
     for start, end in zip([0, *cuts], [*cuts, ids.shape[1]], strict=True):
         chunk_mask = None if mask is None else mask[:, :end]
         outputs.append(
-            model(ids[:, start:end], chunk_mask, past_key_values=cache, prompt_length=prompts(len(ids)))
+            model(
+                ids[:, start:end],
+                chunk_mask,
+                past_key_values=cache,
+                prompt_length=prompts(len(ids)),
+            )
         )
     assert cache.get_seq_length() == ids.shape[1]
     thoughts = torch.cat([output.thoughts for output in outputs], dim=1)
@@ -70,8 +75,10 @@ def in_chunks(
 def test_thoughts_change_the_logits_exactly_where_they_are_injected(model, variant):
     ids = random_ids(1, 12)
     change = (
-        model(ids, prompt_length=prompts(1)).logits - model(ids, fusion_weight=0).logits
-    ).abs().amax((0, 2))
+        (model(ids, prompt_length=prompts(1)).logits - model(ids, fusion_weight=0).logits)
+        .abs()
+        .amax((0, 2))
+    )
 
     first_changed = PROMPT if variant.injection == "output" else 1
     assert change[:first_changed].max() == 0
@@ -161,10 +168,14 @@ def test_a_cache_follows_its_rows(model):
 
 def test_a_reset_cache_reads_a_new_text(model):
     text = random_ids(2, 9)
-    cache = model(random_ids(2, 5, seed=1), use_cache=True, prompt_length=prompts(2)).past_key_values
+    cache = model(
+        random_ids(2, 5, seed=1), use_cache=True, prompt_length=prompts(2)
+    ).past_key_values
     cache.reset()
+    assert cache.get_seq_length() == 0
     again = model(text, past_key_values=cache, prompt_length=prompts(2)).logits
     torch.testing.assert_close(again, model(text, prompt_length=prompts(2)).logits, **TOLERANCE)
+    assert cache.get_seq_length() == cache.thoughts.shape[1] == 9
 
 
 # 3 and 5. padding and batches

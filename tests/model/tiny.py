@@ -5,8 +5,17 @@ from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
-from transformers import AutoModel, AutoModelForCausalLM, PreTrainedConfig, PreTrainedModel
-from transformers import GemmaConfig, GPT2Config, LlamaConfig, Qwen2Config, Qwen3Config
+from transformers import (
+    AutoModel,
+    AutoModelForCausalLM,
+    GemmaConfig,
+    GPT2Config,
+    LlamaConfig,
+    PreTrainedConfig,
+    PreTrainedModel,
+    Qwen2Config,
+    Qwen3Config,
+)
 
 from flythinker import FlyThinkerForCausalLM
 
@@ -36,10 +45,12 @@ class Variant(NamedTuple):
         return "-".join(map(str, self))
 
 
+PLAIN = Variant()
+
 # Every family meets every injection; widths and projections rotate so that each pair of settings
 # occurs at least once.
 _WAYS = cycle([(32, "pad"), (16, "linear"), (32, "linear"), (16, "pad")])
-VARIANTS = [Variant(*pair, *way) for pair, way in zip(product(FAMILIES, INJECTIONS), _WAYS)]
+VARIANTS = [Variant(*pair, *next(_WAYS)) for pair in product(FAMILIES, INJECTIONS)]
 
 
 def tiny_config(family: str, width: int = 32, vocab: int = VOCAB) -> PreTrainedConfig:
@@ -53,7 +64,8 @@ def tiny_config(family: str, width: int = 32, vocab: int = VOCAB) -> PreTrainedC
         "tie_word_embeddings": True,
     }
     if family == "gpt2":
-        return GPT2Config(n_embd=width, n_layer=2, n_head=2, n_positions=128, **common)
+        dropout = dict.fromkeys(("attn_pdrop", "embd_pdrop", "resid_pdrop"), 0.0)
+        return GPT2Config(n_embd=width, n_layer=2, n_head=2, n_positions=128, **dropout, **common)
     return _ROTARY[family](
         hidden_size=width,
         intermediate_size=2 * width,
@@ -78,7 +90,7 @@ def tiny_reasoner(
     return AutoModel.from_config(tiny_config(family, width, vocab)).eval()
 
 
-def tiny_flythinker(variant: Variant = Variant(), seed: int = 0) -> FlyThinkerForCausalLM:
+def tiny_flythinker(variant: Variant = PLAIN, seed: int = 0) -> FlyThinkerForCausalLM:
     """A model whose thoughts matter: a linear map gets random weights in place of zeros."""
     model = FlyThinkerForCausalLM.from_generator_reasoner_pretrained(
         tiny_generator(variant.family, seed=seed),

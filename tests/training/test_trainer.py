@@ -198,8 +198,8 @@ def test_training_lowers_the_loss(make_trainer, overrides):
     trainer = make_trainer(*overrides)
     before = trainer.evaluate()["eval_loss"]
     trainer.train()
-    assert losses(trainer)[-1] < losses(trainer)[0] - 0.3
-    assert trainer.evaluate()["eval_loss"] < before - 0.3
+    assert losses(trainer)[-1] < losses(trainer)[0] - 0.15
+    assert trainer.evaluate()["eval_loss"] < before - 0.15
 
 
 def test_accumulated_batches_count_as_one(make_trainer):
@@ -250,7 +250,9 @@ def test_the_order_depends_on_seed_and_epoch_only():
 def test_rows_of_similar_length_share_a_batch():
     lengths = [3 + (7 * i) % 31 for i in range(64)]
     order = list(EpochSeededSampler(2, lengths, 0))
-    grouped = sum(abs(lengths[a] - lengths[b]) for a, b in zip(order[::2], order[1::2], strict=True))
+    grouped = sum(
+        abs(lengths[a] - lengths[b]) for a, b in zip(order[::2], order[1::2], strict=True)
+    )
     unordered = sum(abs(a - b) for a, b in zip(lengths[::2], lengths[1::2], strict=True))
     assert grouped < unordered / 2
 

@@ -15,7 +15,7 @@ from flythinker.data.example import Example
 from flythinker.decoding.generate import read_outputs
 from flythinker.evaluation.compare import MethodResult
 from flythinker.evaluation.positions import token_losses
-from flythinker.model_folder import PersonalModel, load_model_folder
+from flythinker.model_folder import PersonalModel, load_model_folder, read_prompt
 
 
 def evaluate(
@@ -28,7 +28,8 @@ def evaluate(
 
     Args:
         examples: the held-out examples.
-        models: method name → model folder (or a base model's name).
+        models: method name → model folder, or a base model's name; base models get the prompt
+            settings of the first trained one.
         outputs: method name → file written by `flythinker generate` on the same examples.
         batch_size: rows at a time for the losses.
     """
@@ -36,8 +37,10 @@ def evaluate(
     results = {name: MethodResult(name) for name in names}
     for name, path in outputs.items():  # cheap, and may be wrong: first
         results[name].predictions = read_outputs(path, examples)
+    # base models are asked as the trained ones were, or losses would not compare
+    prompts = [prompt for folder in models.values() if (prompt := read_prompt(Path(folder)))]
     for name, folder in models.items():
-        personal = load_model_folder(folder)
+        personal = load_model_folder(folder, next(iter(prompts), None))
         rows = encode(examples, personal.tokenizer, personal.prompt)
         collator = Collator(personal.tokenizer.pad_token_id)
         results[name].token_losses = token_losses(

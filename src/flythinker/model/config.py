@@ -1,6 +1,6 @@
 """The configuration of a FlyThinker model: two nested configs and how thoughts are fused."""
 
-from typing import Literal, get_args
+from typing import Any, Literal, get_args
 
 from transformers import AutoConfig, PreTrainedConfig
 
@@ -32,8 +32,8 @@ class FlyThinkerConfig(PreTrainedConfig):
     model_type = "flythinker"
     sub_configs = {"generator_config": AutoConfig, "reasoner_config": AutoConfig}  # noqa: RUF012
 
-    generator_config: dict | PreTrainedConfig | None = None
-    reasoner_config: dict | PreTrainedConfig | None = None
+    generator_config: Any = None  # a config or its dict; a config after __post_init__
+    reasoner_config: Any = None
     fusion_weight: float = 0.5
     injection: str = "global"
     projection: str = "pad"
@@ -72,27 +72,28 @@ class FlyThinkerConfig(PreTrainedConfig):
         elif self.projection == "pad" and self.thought_size > self.hidden_size:
             raise ValueError(
                 f"a thought (width {self.thought_size}) does not fit into the Generator's "
-                f'embedding (width {self.hidden_size}): use projection="linear" or a narrower Reasoner'
+                f'embedding (width {self.hidden_size}): use projection="linear" or a narrower '
+                "Reasoner"
             )
 
     @property
     def hidden_size(self) -> int:
         """d_G, the width of the Generator's embeddings."""
-        return self.generator_config.hidden_size  # type: ignore[union-attr]
+        return self.generator_config.hidden_size
 
     @property
     def thought_size(self) -> int:
         """d_R, the width of a thought."""
-        return self.reasoner_config.hidden_size  # type: ignore[union-attr]
+        return self.reasoner_config.hidden_size
 
     @property
     def vocab_size(self) -> int:
         """The Generator's vocabulary size (rows of its embedding table)."""
-        return self.generator_config.vocab_size  # type: ignore[union-attr]
+        return self.generator_config.vocab_size
 
     def get_text_config(self, decoder=None, encoder=None) -> PreTrainedConfig:  # type: ignore[no-untyped-def]
         """The Generator's config: what generation asks for (vocabulary, layers) is its."""
-        return self.generator_config  # type: ignore[return-value]
+        return self.generator_config
 
 
 def _as_config(config: dict | PreTrainedConfig) -> PreTrainedConfig:

