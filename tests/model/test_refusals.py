@@ -78,11 +78,13 @@ def test_an_unknown_prompt_length(injection):
     model.generate(IDS[:1], max_new_tokens=2)  # one row has no padding
 
 
-def test_a_cache_filled_without_thoughts_cannot_go_on_with_them():
+@pytest.mark.parametrize("begun", [0.0, 0.5])
+def test_a_cache_with_tokens_that_have_no_thoughts_cannot_go_on_with_them(begun):
     model = tiny_flythinker()
-    cache = model(IDS, use_cache=True, fusion_weight=0).past_key_values
-    with pytest.raises(ValueError, match="holds no thoughts: start a new cache"):
-        model(IDS[:, :1], past_key_values=cache)
+    cache = model(IDS, use_cache=True, fusion_weight=begun).past_key_values
+    model(IDS, past_key_values=cache, fusion_weight=0)
+    with pytest.raises(ValueError, match="holds no thoughts of some tokens: start a new cache"):
+        model(IDS, past_key_values=cache)
 
 
 def test_embeddings_in_place_of_tokens():

@@ -111,7 +111,9 @@ def _write(out: Path, splits: Mapping[str, Sequence[Example]], limit: int | None
 
 def _print_table(rows: Mapping[str, Mapping[str, float]]) -> None:
     """One column a file: paths are long, and there are few of them."""
-    table = Table("", *rows)
+    table = Table("")
+    for path in rows:
+        table.add_column(path, overflow="fold")
     for name in next(iter(rows.values())):
         table.add_row(name.replace("_", " "), *(f"{row[name]:g}" for row in rows.values()))
     Console().print(table)

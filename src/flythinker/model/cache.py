@@ -41,16 +41,15 @@ class FlyThinkerCache(Cache):
         """The thought of the last token read, [batch, 1, d_R].
 
         Raises:
-            ValueError: the tokens before were read at λ = 0, so that they have no thoughts.
+            ValueError: tokens before were read at λ = 0, so that they have no thoughts.
         """
-        if self.thoughts is not None:
-            return self.thoughts[:, -1:]
-        if self.get_seq_length() > 0:
+        thoughts = 0 if self.thoughts is None else self.thoughts.shape[1]
+        if thoughts != self.get_seq_length():
             raise ValueError(
-                "this cache was filled with fusion_weight 0 and holds no thoughts: "
+                "this cache was filled with fusion_weight 0 and holds no thoughts of some tokens: "
                 "start a new cache to decode with another fusion_weight"
             )
-        return None
+        return None if self.thoughts is None else self.thoughts[:, -1:]
 
     def append(self, thoughts: Tensor) -> None:
         """Remember the thoughts [batch, seq, d_R] of the tokens just read."""

@@ -147,7 +147,7 @@ class FlyThinkerForCausalLM(PreTrainedModel, GenerationMixin):
 
     def forward(
         self,
-        input_ids: Tensor,
+        input_ids: Tensor | None = None,
         attention_mask: Tensor | None = None,
         position_ids: Tensor | None = None,
         past_key_values: FlyThinkerCache | None = None,
@@ -185,7 +185,7 @@ class FlyThinkerForCausalLM(PreTrainedModel, GenerationMixin):
         Raises:
             ValueError: see `thought_gate`, `FlyThinkerCache.last_thought`, `FlyThinkerConfig`.
         """
-        if inputs_embeds is not None:
+        if input_ids is None or inputs_embeds is not None:
             raise ValueError("thoughts are made from tokens: pass input_ids, not inputs_embeds")
         cache = past_key_values
         if cache is None and use_cache:
