@@ -9,7 +9,7 @@ steps and Generator learning rate. Runs resume, and finished ones are not repeat
 """
 
 import json
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -39,7 +39,7 @@ VARIANTS = {
     "sft": ["model.reasoner=null", "model.fusion_weight=0"],
     "linear": [],
     "pad": ["model.projection=pad"],
-    "pad-ramp": ["model.projection=pad", "training.fusion_warmup_steps=200"],
+    "pad-ramp": ["model.projection=pad", "training.fusion_warmup_steps=100"],
 }
 
 app = typer.Typer(no_args_is_help=True)
@@ -72,7 +72,8 @@ def measure(model: str, out: Path, limit: int) -> None:
     if out.exists():
         return
     personal = load_model_folder(model)
-    prompt = load_config("configs/sotu.yaml").prompt
+    # longer responses than in training, so that drift along the text can show
+    prompt = replace(load_config("configs/sotu.yaml").prompt, response_tokens=320)
     rows = encode(sample_examples(read_examples(TEST), limit), personal.tokenizer, prompt)
     collator = Collator(personal.tokenizer.pad_token_id)
     losses = token_losses(personal.model, rows, collator, 4, str(out))

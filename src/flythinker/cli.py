@@ -209,7 +209,9 @@ def main() -> None:
         if "--debug" in sys.argv:
             raise
         problem = " ".join(str(error).split()) or type(error).__name__
-        if not isinstance(error, FlyThinkerError | OSError):
+        if isinstance(error, ModuleNotFoundError):
+            problem += "; `pip install 'flythinker[eval]'` brings what evaluation needs"
+        elif not isinstance(error, FlyThinkerError | OSError):
             problem += " (unexpected; `flythinker --debug …` shows where)"
         print(f"error: {problem}", file=sys.stderr)
         sys.exit(1)
