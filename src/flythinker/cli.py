@@ -105,6 +105,11 @@ def write(
     if prompt.documents:
         titles = ", ".join(document.title or "untitled" for document in prompt.documents)
         note.print(f"personalized from {len(prompt.documents)} of {len(documents)} texts: {titles}")
+    elif documents:
+        note.print(
+            f"none of {len(documents)} texts fits into profile_tokens="
+            f"{personal.prompt.profile_tokens}: this is un-personalized"
+        )
     else:
         note.print("no past texts: this is un-personalized")
     for piece in stream_text(personal, prompt, Sampling(max_new_tokens, temperature, top_p, seed)):

@@ -197,7 +197,7 @@ def _check_keys(values: Iterable[Any], known: Iterable[str], where: str, kind: s
     known = list(known)
     for key in values:
         if key not in known:
-            near = difflib.get_close_matches(str(key), known, n=1, cutoff=0.4)
+            near = difflib.get_close_matches(str(key), known, n=1, cutoff=0.5)
             hint = f"did you mean '{near[0]}'?" if near else f"known: {', '.join(known)}"
             raise FlyThinkerError(f"{where}: unknown {kind} '{key}'; {hint}")
 
