@@ -48,12 +48,15 @@ def _sha256(path: Path) -> str:
 def _convert(folder: Path) -> None:
     """GGUF → safetensors; transformers shows the progress bar of the dequantization."""
     from transformers import AutoModelForCausalLM, AutoTokenizer
+    from transformers.utils import logging
     from transformers.utils.quantization_config import GgufConfig
 
     gguf = _gguf_file()
     print(f"Converting {gguf.name} to safetensors, once, into {folder}", file=sys.stderr)
     folder.parent.mkdir(parents=True, exist_ok=True)
     partial = Path(tempfile.mkdtemp(dir=folder.parent, prefix=f".{folder.name}."))
+    bars_were_shown = logging.is_progress_bar_enabled()
+    logging.enable_progress_bar()
     try:
         # without dequantize=True the model counts as quantized: it cannot be trained or saved
         model = AutoModelForCausalLM.from_pretrained(
@@ -69,6 +72,8 @@ def _convert(folder: Path) -> None:
             partial.rename(folder)
     finally:
         shutil.rmtree(partial, ignore_errors=True)
+        if not bars_were_shown:
+            logging.disable_progress_bar()
 
 
 def _gguf_file() -> Path:
