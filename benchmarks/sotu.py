@@ -49,7 +49,7 @@ app = typer.Typer(no_args_is_help=True)
 def run(
     variants: Annotated[list[str], typer.Argument(help=f"Of {', '.join(VARIANTS)}.")],
     seed: Annotated[list[int], typer.Option()],
-    examples: Annotated[int, typer.Option(help="Test examples, a fixed sample.")] = 200,
+    examples: Annotated[int, typer.Option(help="Test examples, a fixed sample.")] = 100,
 ) -> None:
     """Train each variant with each seed and measure its losses on the test examples."""
     for number in seed:
@@ -61,7 +61,7 @@ def run(
 
 
 @app.command()
-def base(examples: Annotated[int, typer.Option()] = 200) -> None:
+def base(examples: Annotated[int, typer.Option()] = 100) -> None:
     """Measure the untrained Generator with the same prompts."""
     config = load_config("configs/sotu.yaml")
     measure(config.model.generator, RUNS / "base-s0" / "losses.npz", examples)
