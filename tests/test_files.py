@@ -1,5 +1,6 @@
 import os
 import resource
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -41,16 +42,19 @@ def umask():
     os.umask(before)
 
 
-@pytest.fixture
+@contextmanager
 def full_disk():
     """The kernel refuses to let any file grow beyond 4 KiB, as a full disk would.
 
-    Python ignores the signal that comes with it, so a write raises OSError.
+    Python ignores the signal that comes with it, so a write raises OSError. Not a fixture: pytest
+    itself may write to a longer file while a fixture lives.
     """
     soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (4096, hard))
-    yield
-    resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
 
 
 def test_a_file_appears_with_its_parents_and_is_replaced(tmp_path):
@@ -114,12 +118,11 @@ def test_permissions_follow_the_umask(tmp_path):
     assert (tmp_path / "model").stat().st_mode & 0o777 == 0o750
 
 
-@pytest.mark.usefixtures("full_disk")
 @pytest.mark.parametrize("write", [write_text, write_folder])
 def test_a_full_disk_leaves_the_old_one_and_nothing_else(tmp_path, write):
     path = tmp_path / "target"
     write(path, "old")
-    with pytest.raises(OSError, match="File too large"):
+    with full_disk(), pytest.raises(OSError, match="File too large"):
         write(path, "x" * 100_000)
     assert os.listdir(tmp_path) == ["target"]
     assert read(path) == "old"

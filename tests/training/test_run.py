@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 import time
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -58,13 +59,18 @@ class Interrupt(TrainerCallback):
             signal.raise_signal(signal.SIGINT)
 
 
-@pytest.fixture
+@contextmanager
 def full_disk():
-    """The kernel refuses to let a file grow beyond 16 KiB, as a full disk would."""
+    """The kernel refuses to let a file grow beyond 16 KiB, as a full disk would.
+
+    Not a fixture: pytest itself may write to a longer file while a fixture lives.
+    """
     soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (16 * 1024, hard))
-    yield lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
-    resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
 
 
 # resuming
@@ -218,16 +224,16 @@ def test_a_setting_that_does_not_work_is_explained(configure, overrides, reason)
 
 
 @pytest.mark.parametrize("during", ["model", "checkpoint"])
-def test_a_full_disk_leaves_nothing_half_written(configure, full_disk, tmp_path, during):
+def test_a_full_disk_leaves_nothing_half_written(configure, tmp_path, during):
     settings = ("training.num_train_epochs=3", *(CHECKPOINTS if during == "checkpoint" else ()))
-    with pytest.raises((OSError, SafetensorError), match="File too large"):
+    with full_disk(), pytest.raises((OSError, SafetensorError), match="File too large"):
         train(configure(*settings))
     output = tmp_path / "run"
     assert not (output / "model").exists()
     assert hidden(output) == []
     assert last_checkpoint(output) is None
 
-    full_disk()  # there is room again
+    # there is room again
     assert len(curve(train(configure(*settings)))) == 30
 
 
