@@ -5,6 +5,7 @@ Heavy imports stay inside the commands, so that `--help` answers at once.
 
 import json
 import sys
+from functools import partial
 from pathlib import Path
 from typing import Annotated
 
@@ -134,13 +135,16 @@ def generate(
 ) -> None:
     """Write a response to every example of a data file; a killed run resumes."""
     from flythinker.data.example import read_examples, sample_examples
+    from flythinker.data.prompt import build_prompt
     from flythinker.decoding.generate import generate_file
-    from flythinker.decoding.sampling import Sampling
+    from flythinker.decoding.sampling import Sampling, respond
     from flythinker.model_folder import load_model_folder
 
     examples = sample_examples(read_examples(data), limit)
+    personal = load_model_folder(model)
+    prompts = [build_prompt(example, personal.tokenizer, personal.prompt) for example in examples]
     sampling = Sampling(max_new_tokens, temperature, top_p, seed)
-    generate_file(load_model_folder(model), examples, out, sampling, batch_size)
+    generate_file(prompts, partial(respond, personal), examples, out, sampling, batch_size)
     Console().print(f"{len(examples)} outputs in {out}", highlight=False)
 
 

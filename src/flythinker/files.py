@@ -6,7 +6,7 @@ import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import IO
+from typing import IO, Any
 
 
 @contextmanager
@@ -42,8 +42,8 @@ def _umask() -> int:
 
 
 @contextmanager
-def atomic_write(path: str | Path) -> Iterator[IO[str]]:
-    """Open a UTF-8 text file that appears at `path` only once it is complete and on disk.
+def atomic_write(path: str | Path, binary: bool = False) -> Iterator[IO[Any]]:
+    """Open a UTF-8 text or binary file that appears at `path` only once complete and on disk.
 
     The text goes to a temporary name in the same folder and is renamed at the end; on any
     exception (`OSError` when the disk is full, `KeyboardInterrupt`, …) the temporary file is
@@ -53,7 +53,7 @@ def atomic_write(path: str | Path) -> Iterator[IO[str]]:
     path.parent.mkdir(parents=True, exist_ok=True)
     handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".tmp")
     try:
-        with open(handle, "w", encoding="utf-8") as file:
+        with open(handle, *(("wb",) if binary else ("w", -1, "utf-8"))) as file:
             yield file
             file.flush()
             os.fsync(file.fileno())

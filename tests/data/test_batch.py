@@ -45,3 +45,19 @@ def test_batches_are_padded_to_their_longest_row(tokenizer):
     assert not right["attention_mask"][:, -1].all()
     assert left["attention_mask"][:, -1].all()
     assert not left["attention_mask"][:, 0].all()
+
+
+def test_a_reasoners_own_prompt_is_padded_beside(tokenizer, examples):
+    config = PromptConfig(k=1, profile_tokens=40, reasoner_k=2, reasoner_profile_tokens=80)
+    rows = encode(examples[:3], tokenizer, config)
+    for row, example in zip(rows, examples, strict=False):
+        response = row["input_ids"][row["prompt_length"] :]
+        assert row["reasoner_ids"][-len(response) :] == response
+        own = tokenizer.decode(row["reasoner_ids"])
+        assert all(document.text[:20] in own for document in example.history)
+        assert example.history[0].text[:20] not in tokenizer.decode(row["input_ids"])
+    batch = Collator(tokenizer.pad_token_id or 0)(rows)
+    assert batch["reasoner_input_ids"].shape == batch["reasoner_attention_mask"].shape
+    assert batch["reasoner_attention_mask"].sum(1).tolist() == [
+        len(row["reasoner_ids"]) for row in rows
+    ]

@@ -156,3 +156,26 @@ def test_a_malformed_file(tmp_path, content, reason, overrides):
 def test_a_missing_file(tmp_path):
     assert refusal(tmp_path / "none.yaml") == f"{tmp_path / 'none.yaml'}: no such config file"
     assert refusal(tmp_path).startswith(f"{tmp_path}: cannot be read")
+
+
+def test_a_reasoner_of_its_own_prompt_cannot_think_about_the_generators(configure):
+    with pytest.raises(FlyThinkerError, match=r"prompt\.reasoner_k.*model\.injection to global"):
+        configure("prompt.reasoner_k=4", "model.injection=input")
+
+
+def test_a_config_may_extend_another(config_file, tmp_path):
+    folder = tmp_path / "configs"
+    folder.mkdir()
+    child = folder / "child.yaml"
+    child.write_text("extends: ../config.yaml\nmodel:\n  fusion_weight: 0.1\nlora:\n  r: 4\n")
+    base, config = load_config(config_file), load_config(child)
+    assert config.model.fusion_weight == 0.1
+    assert config.model.generator == base.model.generator
+    assert config.prompt == base.prompt
+    assert config.lora.r == 4
+    grandchild = folder / "grandchild.yaml"
+    grandchild.write_text("extends: child.yaml\nlora:\n")
+    assert load_config(grandchild).lora is None
+    child.write_text("extends: nowhere.yaml\n")
+    with pytest.raises(FlyThinkerError, match=r"nowhere\.yaml: no such config file"):
+        load_config(child)

@@ -17,8 +17,8 @@ from transformers import AutoModelForCausalLM, AutoTokenizer, TrainerCallback
 
 import flythinker  # noqa: F401  (registers the model with the Auto classes)
 from flythinker.errors import FlyThinkerError
-from flythinker.training import run
-from flythinker.training.run import last_checkpoint, save_model_folder, train
+from flythinker.training.run import Recipe, last_checkpoint, save_model_folder, train
+from flythinker.training.trainer import FlyThinkerTrainer
 
 CHECKPOINTS = ("training.save_strategy=steps", "training.save_steps=8")
 # three epochs of ten steps; the second checkpoint is inside the second epoch
@@ -100,17 +100,15 @@ def test_a_killed_run_goes_on_as_if_it_had_not_been(configure, config_file, tmp_
 
 
 @pytest.mark.parametrize("stop", [12, 21])  # the last checkpoint ends an epoch
-def test_an_interrupted_lora_run_goes_on_exactly(configure, tmp_path, monkeypatch, stop):
+def test_an_interrupted_lora_run_goes_on_exactly(configure, tmp_path, stop):
     settings = ("training.save_strategy=steps", "training.save_steps=10", *DROPOUT)
 
-    class InterruptedTrainer(run.FlyThinkerTrainer):
+    class InterruptedTrainer(FlyThinkerTrainer):
         def __init__(self, **kwargs):
             super().__init__(**kwargs, callbacks=[Interrupt(stop)])
 
-    with monkeypatch.context() as patch:
-        patch.setattr(run, "FlyThinkerTrainer", InterruptedTrainer)
-        with pytest.raises(KeyboardInterrupt):
-            train(configure(*settings))
+    with pytest.raises(KeyboardInterrupt):
+        train(configure(*settings), recipe=Recipe(trainer=InterruptedTrainer))
     output = tmp_path / "run"
     assert last_checkpoint(output) == output / f"checkpoint-{stop // 10 * 10}"
     assert not (output / "model").exists()

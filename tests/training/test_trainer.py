@@ -287,3 +287,20 @@ def test_tensorboard_files_hold_the_curve(make_trainer, tmp_path):
     assert [point.value for point in curve] == pytest.approx(losses(trainer))
     assert len(curve) == 10
     assert all(math.isfinite(point.value) for point in curve)
+
+
+# a Reasoner that reads more
+
+
+@pytest.mark.parametrize("k", [0, 1])
+def test_a_reasoner_with_a_prompt_of_its_own_is_trained(make_trainer, k):
+    reads = (f"prompt.k={k}", "prompt.reasoner_k=2", "prompt.reasoner_profile_tokens=80")
+    trainer = make_trainer(*reads, "training.num_train_epochs=6", "training.eval_strategy=epoch")
+    row = trainer.train_dataset[0]
+    assert len(row["reasoner_ids"]) > len(row["input_ids"])
+    before = weights(trainer.model)
+    trainer.train()
+    curve = [entry["eval_loss"] for entry in trainer.state.log_history if "eval_loss" in entry]
+    assert curve[-1] < curve[0] - 0.1
+    after = weights(trainer.model)
+    assert any(not torch.equal(before[name], after[name]) for name in before if "reasoner" in name)

@@ -2,25 +2,29 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal, TypedDict
+from typing import Literal, NotRequired, TypedDict
 
 import torch
 from rich.progress import track
 from transformers import PreTrainedTokenizerBase
 
 from flythinker.data.example import Example
-from flythinker.data.prompt import PromptConfig, build_prompt
+from flythinker.data.prompt import Prompt, PromptConfig, build_prompt
 
 IGNORED = -100  # label of a position that is not learned: prompt and padding
 
 
 class Row(TypedDict):
-    """One encoded example; `length` counts all its tokens, `prompt_length` the prompt's."""
+    """One encoded example; `length` counts all tokens that are read, `prompt_length` the prompt's.
+
+    `reasoner_ids` is the Reasoner's own prompt and the response, where it has a prompt of its own.
+    """
 
     input_ids: list[int]
     labels: list[int]
     prompt_length: int
     length: int
+    reasoner_ids: NotRequired[list[int]]
 
 
 def encode(
@@ -30,16 +34,24 @@ def encode(
 
     Shows a progress bar when there are more than a hundred examples.
     """
-    rows: list[Row] = []
-    for example in track(
-        examples, description="encoding", disable=len(examples) <= 100, transient=True
-    ):
-        prompt = build_prompt(example, tokenizer, config)
-        input_ids = prompt.prompt_ids + prompt.response_ids
-        n = len(prompt.prompt_ids)
-        labels = [IGNORED] * n + prompt.response_ids
-        rows.append(Row(input_ids=input_ids, labels=labels, prompt_length=n, length=len(labels)))
-    return rows
+    shown = track(examples, description="encoding", disable=len(examples) <= 100, transient=True)
+    return [encode_prompt(build_prompt(example, tokenizer, config)) for example in shown]
+
+
+def encode_prompt(prompt: Prompt) -> Row:
+    """One row: the prompt and the response, labels on the response only."""
+    input_ids = prompt.prompt_ids + prompt.response_ids
+    n = len(prompt.prompt_ids)
+    row = Row(
+        input_ids=input_ids,
+        labels=[IGNORED] * n + prompt.response_ids,
+        prompt_length=n,
+        length=len(input_ids),
+    )
+    if prompt.reasoner_ids is not None:
+        row["reasoner_ids"] = prompt.reasoner_ids + prompt.response_ids
+        row["length"] += len(row["reasoner_ids"])
+    return row
 
 
 @dataclass(frozen=True)
@@ -52,13 +64,23 @@ class Collator:
     def __call__(self, rows: Sequence[Row]) -> dict[str, torch.Tensor]:
         """Return `input_ids`, `attention_mask`, `labels` `[B, S]` and `prompt_length` `[B]`, int64.
 
-        `prompt_length` counts real prompt tokens, whatever the padding.
+        `prompt_length` counts real prompt tokens, whatever the padding. Where rows have a prompt
+        for the Reasoner, `reasoner_input_ids` and `reasoner_attention_mask` `[B, S']` as well.
         """
-        return {
-            "input_ids": self._pad([row["input_ids"] for row in rows], self.pad_token_id),
-            "attention_mask": self._pad([[1] * len(row["input_ids"]) for row in rows], 0),
+        batch = {
+            **self._tokens("", [row["input_ids"] for row in rows]),
             "labels": self._pad([row["labels"] for row in rows], IGNORED),
             "prompt_length": torch.tensor([row["prompt_length"] for row in rows]),
+        }
+        if "reasoner_ids" in rows[0]:
+            batch |= self._tokens("reasoner_", [row["reasoner_ids"] for row in rows])
+        return batch
+
+    def _tokens(self, prefix: str, sequences: list[list[int]]) -> dict[str, torch.Tensor]:
+        ones = [[1] * len(sequence) for sequence in sequences]
+        return {
+            f"{prefix}input_ids": self._pad(sequences, self.pad_token_id),
+            f"{prefix}attention_mask": self._pad(ones, 0),
         }
 
     def _pad(self, sequences: list[list[int]], value: int) -> torch.Tensor:

@@ -22,6 +22,7 @@ from flythinker.errors import FlyThinkerError
 
 logger = logging.getLogger(__name__)
 
+_SUMMARY_HEADER = "How I write:"
 _PROFILE_HEADER = "Texts I wrote before, the most relevant first:"
 _QUERY_HEADER = "Now write as I would, in my own style."
 _PLACEHOLDER = "\ue000user text\ue001"  # private-use characters: in no template
@@ -29,7 +30,11 @@ _PLACEHOLDER = "\ue000user text\ue001"  # private-use characters: in no template
 
 @dataclass(frozen=True)
 class PromptConfig:
-    """How a prompt is made. The budgets are in tokens; each text is cut at a sentence end."""
+    """How a prompt is made. The budgets are in tokens; each text is cut at a sentence end.
+
+    With `reasoner_k` the Reasoner gets a prompt of its own, of up to `reasoner_k` past texts in
+    `reasoner_profile_tokens` (default: `profile_tokens`), while the Generator reads `k`.
+    """
 
     retrieval: RetrievalMethod = "bm25"
     k: int = 4
@@ -37,6 +42,8 @@ class PromptConfig:
     query_tokens: int = 300
     response_tokens: int = 1000
     system: str | None = None
+    reasoner_k: int | None = None
+    reasoner_profile_tokens: int | None = None
 
 
 @dataclass(frozen=True)
@@ -45,36 +52,54 @@ class Prompt:
 
     `response_ids` end with the id that closes an assistant turn, unless the response was cut by
     its budget (it did not end there); they are empty for an example without a target.
-    `documents` are the past texts shown, the last one possibly cut.
+    `documents` are the past texts shown, the last one possibly cut. `reasoner_ids` is the
+    Reasoner's own prompt; `None`: it reads `prompt_ids`.
     """
 
     prompt_ids: list[int]
     response_ids: list[int]
     documents: tuple[Document, ...]
+    reasoner_ids: list[int] | None = None
 
 
 def build_prompt(
-    example: Example, tokenizer: PreTrainedTokenizerBase, config: PromptConfig
+    example: Example,
+    tokenizer: PreTrainedTokenizerBase,
+    config: PromptConfig,
+    summary: str = "",
 ) -> Prompt:
-    """Retrieve, cut to the budgets and tokenise; a tokenizer without chat template gets text."""
+    """Retrieve, cut to the budgets and tokenise; a tokenizer without chat template gets text.
+
+    `summary` is something said of the user's writing as a whole; it stands before the profile.
+    """
 
     def tokenize(text: str) -> list[int]:
         return tokenizer(text, add_special_tokens=False, split_special_tokens=True)["input_ids"]
 
-    relevant = retrieve(example.history, example.query, config.k, config.retrieval)
-    documents = _fit_profile(relevant, config.profile_tokens, tokenize)
+    def profile(k: int, budget: int) -> tuple[Document, ...]:
+        relevant = retrieve(example.history, example.query, k, config.retrieval)
+        return _fit_profile(relevant, budget, tokenize)
+
     query = cut_to_tokens(example.query.strip(), config.query_tokens, tokenize)
     if len(query) < len(example.query.strip()):
         _warn_cut_query(config.query_tokens)
     before, after = _ids_around(tokenizer, config.system)
-    prompt_ids = before + tokenize(_render_message(documents, query)) + after
+
+    def prompt(documents: Sequence[Document]) -> list[int]:
+        return before + tokenize(_render_message(summary, documents, query)) + after
+
+    documents = profile(config.k, config.profile_tokens)
+    reasoner_ids = None
+    if config.reasoner_k is not None:
+        budget = config.reasoner_profile_tokens or config.profile_tokens
+        reasoner_ids = prompt(profile(config.reasoner_k, budget))
 
     target = example.target.strip()
     response = cut_to_tokens(target, config.response_tokens, tokenize)
     response_ids = tokenize(response)
     if target and response == target:
         response_ids.append(end_of_turn_id(tokenizer))
-    return Prompt(prompt_ids, response_ids, documents)
+    return Prompt(prompt(documents), response_ids, documents, reasoner_ids)
 
 
 def cut_to_tokens(text: str, budget: int, tokenize: Callable[[str], Sequence[int]]) -> str:
@@ -128,11 +153,11 @@ def _fit_profile(
     return tuple(kept)
 
 
-def _render_message(documents: Sequence[Document], query: str) -> str:
-    if not documents:
-        return query
-    profile = _PROFILE_HEADER + "".join(_render_document(document) for document in documents)
-    return f"{profile}\n\n{_QUERY_HEADER}\n{query}"
+def _render_message(summary: str, documents: Sequence[Document], query: str) -> str:
+    known = [f"{_SUMMARY_HEADER}\n{summary.strip()}"] if summary.strip() else []
+    if documents:
+        known.append(_PROFILE_HEADER + "".join(map(_render_document, documents)))
+    return "\n\n".join([*known, f"{_QUERY_HEADER}\n{query}"]) if known else query
 
 
 def _render_document(document: Document) -> str:

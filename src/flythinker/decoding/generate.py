@@ -1,29 +1,34 @@
 """Filling a data file with outputs: batched, resumable, never half written."""
 
 import json
-from collections.abc import Sequence
-from dataclasses import asdict
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, replace
 from pathlib import Path
 
 from rich.console import Console
 from rich.progress import track
 
 from flythinker.data.example import Example
-from flythinker.data.prompt import build_prompt
-from flythinker.decoding.sampling import Sampling, respond
+from flythinker.data.prompt import Prompt
+from flythinker.decoding.sampling import Sampling
 from flythinker.errors import FlyThinkerError
 from flythinker.files import atomic_write
-from flythinker.model_folder import PersonalModel
+
+Respond = Callable[[Sequence[Prompt], Sampling], list[str]]
 
 
 def generate_file(
-    personal: PersonalModel,
+    prompts: Sequence[Prompt],
+    respond: Respond,
     examples: Sequence[Example],
     out: Path,
     sampling: Sampling,
     batch_size: int = 8,
+    description: str = "Writing",
 ) -> None:
     """Write a response to every example, one JSON line each, in the examples' order.
+
+    `prompts` are the examples', and `respond` writes a batch of them.
 
     A line holds `user_id`, `query`, `target` and `output`. Finished batches are kept in
     `OUT.partial`, so that a run that was killed goes on where it was; sampling is seeded by the
@@ -32,7 +37,6 @@ def generate_file(
     Raises:
         FlyThinkerError: `OUT.partial` was begun with other settings.
     """
-    prompts = [build_prompt(example, personal.tokenizer, personal.prompt) for example in examples]
     # Rows of like length share a batch, the longest first: too large a batch fails at once.
     order = sorted(range(len(prompts)), key=lambda i: -len(prompts[i].prompt_ids))
     batches = [order[i : i + batch_size] for i in range(0, len(order), batch_size)]
@@ -42,12 +46,12 @@ def generate_file(
     outputs = _start_or_resume(partial, settings)
     with partial.open("a", encoding="utf-8") as file:
         for number, batch in enumerate(
-            track(batches, description="Writing", console=Console(stderr=True))
+            track(batches, description=description, console=Console(stderr=True))
         ):
             if all(index in outputs for index in batch):
                 continue
             texts = respond(
-                personal, [prompts[i] for i in batch], sampling, seed=sampling.seed + number
+                [prompts[i] for i in batch], replace(sampling, seed=sampling.seed + number)
             )
             outputs |= zip(batch, texts, strict=True)
             lines = (json.dumps([index, outputs[index]]) + "\n" for index in batch)

@@ -18,12 +18,14 @@ class Sampling:
         max_new_tokens: longest response, in tokens.
         temperature: 0 decodes greedily.
         seed: of the sampling; the same seed gives the same text.
+        min_new_tokens: shortest response, in tokens, for timings; 0 = it ends where it ends.
     """
 
     max_new_tokens: int = 512
     temperature: float = 0.8
     top_p: float = 0.95
     seed: int = 0
+    min_new_tokens: int = 0
 
 
 def generate_arguments(
@@ -31,15 +33,15 @@ def generate_arguments(
 ) -> dict[str, Any]:
     """The arguments of `model.generate` for a left-padded batch of prompts."""
     tokenizer = personal.tokenizer
-    batch = tokenizer.pad(
-        {"input_ids": [prompt.prompt_ids for prompt in prompts]},
-        padding_side="left",
-        return_tensors="pt",
-    ).to(personal.model.device)
+    batch = _padded(personal, [prompt.prompt_ids for prompt in prompts])
+    own = [prompt.reasoner_ids for prompt in prompts if prompt.reasoner_ids is not None]
+    if own:
+        batch |= {f"reasoner_{name}": ids for name, ids in _padded(personal, own).items()}
     sampled = sampling.temperature > 0
     return {
         **batch,
         "max_new_tokens": sampling.max_new_tokens,
+        "min_new_tokens": sampling.min_new_tokens or None,
         "do_sample": sampled,
         "temperature": sampling.temperature if sampled else None,
         "top_p": sampling.top_p if sampled else None,
@@ -49,12 +51,21 @@ def generate_arguments(
     }
 
 
+def _padded(personal: PersonalModel, ids: list[list[int]]) -> dict[str, torch.Tensor]:
+    """`input_ids` and `attention_mask`, padded on the left."""
+    padded = personal.tokenizer.pad({"input_ids": ids}, padding_side="left", return_tensors="pt")
+    return dict(padded.to(personal.model.device))
+
+
 def respond(
-    personal: PersonalModel, prompts: Sequence[Prompt], sampling: Sampling, seed: int
+    personal: PersonalModel, prompts: Sequence[Prompt], sampling: Sampling, **arguments: Any
 ) -> list[str]:
-    """Write a response to each prompt, in one batch; the same `seed` gives the same texts."""
-    torch.manual_seed(seed)
-    arguments = generate_arguments(personal, prompts, sampling)
+    """Write a response to each prompt, in one batch; the same seed gives the same texts.
+
+    `arguments` go to `model.generate` beside `generate_arguments`'s, over which they win.
+    """
+    torch.manual_seed(sampling.seed)
+    arguments = generate_arguments(personal, prompts, sampling) | arguments
     sequences = personal.model.generate(**arguments)
     responses = sequences[:, arguments["input_ids"].shape[1] :]
     texts = personal.tokenizer.batch_decode(responses, skip_special_tokens=True)

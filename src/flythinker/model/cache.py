@@ -17,6 +17,8 @@ class FlyThinkerCache(Cache):
         generator, reasoner: a `DynamicCache` each; the Reasoner's stays empty at λ = 0.
         thoughts: [batch, seq, d_R], not shifted, not rescaled; `None` before the first token.
         norm: mean embedding norm of the Generator, measured once per text; `None` before.
+        reasoner_mask: [batch, seq'], 1 = real token, of what a Reasoner with its own prompt has
+            read; `None` where it reads what the Generator reads.
     """
 
     def __init__(self, config: FlyThinkerConfig) -> None:
@@ -25,6 +27,7 @@ class FlyThinkerCache(Cache):
         self.reasoner = DynamicCache(config=config.reasoner_config or config.generator_config)
         self.thoughts: Tensor | None = None
         self.norm: Tensor | None = None
+        self.reasoner_mask: Tensor | None = None
 
     def __repr__(self) -> str:
         return f"FlyThinkerCache(tokens={self.get_seq_length()})"
@@ -70,6 +73,8 @@ class FlyThinkerCache(Cache):
         if self.thoughts is not None:
             self.reasoner.crop(tokens_to_remove)
             self.thoughts = self.thoughts[:, : self.get_seq_length()]
+        if self.reasoner_mask is not None:
+            self.reasoner_mask = self.reasoner_mask[:, : self.reasoner.get_seq_length()]
 
     def reorder_cache(self, beam_idx: Tensor) -> None:
         """Let row i continue row `beam_idx[i]` (beam search)."""
@@ -81,6 +86,9 @@ class FlyThinkerCache(Cache):
             cache.reorder_cache(indices)
         if self.thoughts is not None:
             self.thoughts = self.thoughts.index_select(0, indices.to(self.thoughts.device))
+        if self.reasoner_mask is not None:
+            here = indices.to(self.reasoner_mask.device)
+            self.reasoner_mask = self.reasoner_mask.index_select(0, here)
 
     def batch_repeat_interleave(self, repeats: int) -> None:
         """Repeat each row `repeats` times."""
@@ -88,6 +96,8 @@ class FlyThinkerCache(Cache):
             cache.batch_repeat_interleave(repeats)
         if self.thoughts is not None:
             self.thoughts = self.thoughts.repeat_interleave(repeats, dim=0)
+        if self.reasoner_mask is not None:
+            self.reasoner_mask = self.reasoner_mask.repeat_interleave(repeats, dim=0)
 
     def activate_past_recording(self) -> None:
         """Keep what a sliding window would drop, so that `crop` can go back."""
@@ -98,4 +108,4 @@ class FlyThinkerCache(Cache):
         """Forget everything."""
         self.generator.reset()
         self.reasoner.reset()
-        self.thoughts = self.norm = None
+        self.thoughts = self.norm = self.reasoner_mask = None

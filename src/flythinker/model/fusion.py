@@ -36,6 +36,33 @@ def shift(thoughts: Tensor, last_thought: Tensor | None) -> Tensor:
     return torch.cat([first, thoughts[:, :-1]], dim=1)
 
 
+def align(
+    thoughts: Tensor,
+    reasoner_mask: Tensor,
+    position_ids: Tensor,
+    attention_mask: Tensor | None,
+) -> Tensor:
+    """Bring the thoughts of a Reasoner with its own prompt to the Generator's columns.
+
+    Rows align at the response, which ends both: a token at position p of the Generator stands at
+    position p + d of the Reasoner, d being what the Reasoner's row is longer.
+
+    Args:
+        thoughts: [batch, seq', d_R], one for each of the Reasoner's columns.
+        reasoner_mask: [batch, seq'], 1 = real token.
+        position_ids: [batch or 1, seq], the Generator's.
+        attention_mask: [batch, seq], the Generator's; `None` = all real.
+
+    Returns: [batch, seq, d_R]; in the Generator's prompt, which has no counterpart, anything.
+    """
+    seq = position_ids.shape[1]
+    length = seq if attention_mask is None else attention_mask.sum(-1, keepdim=True)
+    longer = reasoner_mask.sum(-1, keepdim=True) - length
+    first = reasoner_mask.long().argmax(-1, keepdim=True)
+    columns = (first + position_ids + longer).clamp(0, thoughts.shape[1] - 1)
+    return thoughts.gather(1, columns[..., None].expand(-1, -1, thoughts.shape[-1]))
+
+
 def thought_gate(
     position_ids: Tensor,
     attention_mask: Tensor | None,

@@ -12,13 +12,14 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from transformers import AutoModel, AutoModelForCausalLM, GenerationMixin, PreTrainedModel
+from transformers import AutoModel, AutoModelForCausalLM, PreTrainedModel
 from transformers import initialization as init
 from transformers.modeling_outputs import BaseModelOutputWithPast, CausalLMOutputWithPast
 
 from flythinker.model.cache import FlyThinkerCache
 from flythinker.model.config import FlyThinkerConfig
-from flythinker.model.fusion import fuse, mean_embedding_norm, rescale, shift, thought_gate
+from flythinker.model.fusion import align, fuse, mean_embedding_norm, rescale, shift, thought_gate
+from flythinker.model.generation import ThinkingGenerationMixin
 from flythinker.model.parts import check_same_vocabulary, load_generator, load_reasoner
 
 
@@ -28,13 +29,14 @@ class FlyThinkerOutput(CausalLMOutputWithPast):
 
     Attributes:
         thoughts: [batch, seq, d_R], the Reasoner's last hidden state at each token read in this
-            call; it is the thought of the *next* token. `None` at λ = 0.
+            call; it is the thought of the *next* token. `None` at λ = 0. Where the Reasoner has a
+            prompt of its own, they mean something from the last prompt token on.
     """
 
     thoughts: Tensor | None = None
 
 
-class FlyThinkerForCausalLM(PreTrainedModel, GenerationMixin):
+class FlyThinkerForCausalLM(PreTrainedModel, ThinkingGenerationMixin):
     """Generator + Reasoner as one Hugging Face causal LM.
 
     Attributes:
@@ -155,6 +157,8 @@ class FlyThinkerForCausalLM(PreTrainedModel, GenerationMixin):
         use_cache: bool | None = None,
         fusion_weight: float | Tensor | None = None,
         prompt_length: Tensor | None = None,
+        reasoner_input_ids: Tensor | None = None,
+        reasoner_attention_mask: Tensor | None = None,
         logits_to_keep: int | Tensor = 0,
         num_items_in_batch: Tensor | None = None,
         inputs_embeds: None = None,
@@ -173,7 +177,11 @@ class FlyThinkerForCausalLM(PreTrainedModel, GenerationMixin):
             labels: int64 [batch, seq], -100 = not learned; the loss shifts them as usual.
             fusion_weight: λ for this call, by default the config's.
             prompt_length: int64 [batch] (or [batch, seq] for packed rows), needed by the
-                injections "input" and "output".
+                injections "input" and "output" and by `reasoner_input_ids`.
+            reasoner_input_ids: int64 [batch, seq'], what the Reasoner reads instead: a prompt of
+                its own, then the response tokens of `input_ids`, if there are any. Thoughts then
+                enter in the response only. With a cache it is given once, with the prompt.
+            reasoner_attention_mask: [batch, seq'], of `reasoner_input_ids`; `None` = all real.
             logits_to_keep: as in transformers: the last n positions (0 = all), or an int64 tensor
                 [n] of the columns whose logits are wanted; with `labels`, the loss counts these.
             num_items_in_batch: labelled tokens of the whole optimizer step, given by `Trainer`.
@@ -191,7 +199,15 @@ class FlyThinkerForCausalLM(PreTrainedModel, GenerationMixin):
         if cache is None and use_cache:
             cache = FlyThinkerCache(self.config)
         inputs, thoughts = self._generator_inputs(
-            input_ids, attention_mask, position_ids, cache, fusion_weight, prompt_length, **kwargs
+            input_ids,
+            attention_mask,
+            position_ids,
+            cache,
+            fusion_weight,
+            prompt_length,
+            reasoner_input_ids,
+            reasoner_attention_mask,
+            **kwargs,
         )
         outputs = self.generator(**inputs, logits_to_keep=logits_to_keep)
         loss = None
@@ -245,6 +261,8 @@ class FlyThinkerForCausalLM(PreTrainedModel, GenerationMixin):
         cache: FlyThinkerCache | None,
         fusion_weight: float | Tensor | None,
         prompt_length: Tensor | None,
+        reasoner_input_ids: Tensor | None = None,
+        reasoner_attention_mask: Tensor | None = None,
         **kwargs: Any,
     ) -> tuple[dict[str, Any], Tensor | None]:
         """What the Generator is called with, and the thoughts [batch, seq, d_R] in it."""
@@ -258,9 +276,20 @@ class FlyThinkerForCausalLM(PreTrainedModel, GenerationMixin):
         weight = self.config.fusion_weight if fusion_weight is None else fusion_weight
         thoughts = None
         if not isinstance(weight, int | float) or weight != 0:
-            thoughts = self._think(input_ids, cache, shared)
+            if reasoner_input_ids is None:
+                thoughts = self._think(input_ids, cache, shared)
+            else:
+                if prompt_length is not None and prompt_length.ndim > 1:
+                    raise ValueError("reasoner_input_ids do not go with packed rows")
+                thoughts = self._think_apart(
+                    reasoner_input_ids, reasoner_attention_mask, cache, shared
+                )
+            apart = reasoner_input_ids is not None or (
+                cache is not None and cache.reasoner_mask is not None
+            )
+            injection = "output" if apart else self.config.injection
             shifted = self._shift(thoughts, cache)
-            gate = thought_gate(position_ids, attention_mask, self.config.injection, prompt_length)
+            gate = thought_gate(position_ids, attention_mask, injection, prompt_length)
             embeds = fuse(embeds, shifted, gate, weight, self.projection)
         generator_cache = cache.generator if cache is not None else None
         return {**shared, "inputs_embeds": embeds, "past_key_values": generator_cache}, thoughts
@@ -269,11 +298,42 @@ class FlyThinkerForCausalLM(PreTrainedModel, GenerationMixin):
         """r: the Reasoner's last hidden states over the tokens alone, [batch, seq, d_R]."""
         if self.reasoner is None:
             raise ValueError("this model has no Reasoner: fusion_weight must be 0")
+        if cache is not None and cache.reasoner_mask is not None:  # its prompt is another one
+            mask, seq = shared["attention_mask"], input_ids.shape[1]
+            new = torch.ones_like(input_ids) if mask is None else mask[:, -seq:]
+            cache.reasoner_mask = torch.cat([cache.reasoner_mask, new], dim=1)
+            past = cache.reasoner.get_seq_length()
+            positions = _positions(input_ids, cache.reasoner_mask, past)
+            shared = {**shared, "attention_mask": cache.reasoner_mask, "position_ids": positions}
         return self.reasoner(
             input_ids=input_ids,
             past_key_values=cache.reasoner if cache is not None else None,
             **shared,
         ).last_hidden_state
+
+    def _think_apart(
+        self,
+        reasoner_input_ids: Tensor,
+        reasoner_mask: Tensor | None,
+        cache: FlyThinkerCache | None,
+        shared: dict,
+    ) -> Tensor:
+        """r of a Reasoner that reads a prompt of its own, at the Generator's columns."""
+        if self.config.injection == "input":
+            raise ValueError(
+                'reasoner_input_ids need injection "output" or "global": thoughts on another '
+                "prompt have no place in the Generator's"
+            )
+        if cache is not None and cache.get_seq_length() > 0:
+            raise ValueError("give reasoner_input_ids once, with the prompt: the cache keeps them")
+        if reasoner_mask is None:
+            reasoner_mask = torch.ones_like(reasoner_input_ids)
+        positions = _positions(reasoner_input_ids, reasoner_mask, 0)
+        own = {**shared, "attention_mask": reasoner_mask, "position_ids": positions}
+        thoughts = self._think(reasoner_input_ids, cache, own)
+        if cache is not None:
+            cache.reasoner_mask = reasoner_mask
+        return align(thoughts, reasoner_mask, shared["position_ids"], shared["attention_mask"])
 
     def _shift(self, thoughts: Tensor, cache: FlyThinkerCache | None) -> Tensor:
         """norm(r), moved right by one across the border to the cached tokens."""
@@ -287,49 +347,6 @@ class FlyThinkerForCausalLM(PreTrainedModel, GenerationMixin):
         return shift(
             rescale(thoughts, cache.norm), None if last is None else rescale(last, cache.norm)
         )
-
-    @torch.no_grad()
-    def generate(self, inputs: Tensor | None = None, *args: Any, **kwargs: Any) -> Any:
-        """As transformers' `generate`, with every strategy; `fusion_weight` may be given.
-
-        With the injections "input" and "output" the prompt of each row counts as `prompt_length`
-        unless that is given.
-
-        Raises:
-            ValueError: the prompts' lengths cannot be known (a batch without attention mask).
-        """
-        if self.config.injection != "global" and kwargs.get("prompt_length") is None:
-            ids = inputs if inputs is not None else kwargs["input_ids"]
-            mask = kwargs.get("attention_mask")
-            if mask is None and len(ids) > 1:
-                raise ValueError(
-                    f'injection="{self.config.injection}" with a batch needs attention_mask '
-                    "(or prompt_length) to tell prompts from padding"
-                )
-            kwargs["prompt_length"] = (torch.ones_like(ids) if mask is None else mask).sum(-1)
-        return super().generate(inputs, *args, **kwargs)
-
-    def _prepare_cache_for_generation(
-        self, generation_config: Any, model_kwargs: dict, *args: Any
-    ) -> None:
-        if generation_config.cache_implementation not in (None, "dynamic"):
-            kind = generation_config.cache_implementation
-            raise ValueError(
-                f"cache_implementation={kind!r} is not supported: FlyThinker "
-                "keeps two dynamic caches; leave it out"
-            )
-        if model_kwargs.get("past_key_values") is None and generation_config.use_cache:
-            model_kwargs["past_key_values"] = cache = FlyThinkerCache(self.config)
-            if generation_config.is_assistant:  # it will be rolled back
-                cache.activate_past_recording()
-        else:
-            super()._prepare_cache_for_generation(generation_config, model_kwargs, *args)
-
-    def _get_candidate_generator(self, *, model_kwargs: dict, **kwargs: Any) -> Any:
-        # an assistant is another model, with its own λ and its own idea of a prompt
-        own = ("fusion_weight", "prompt_length")
-        theirs = {key: value for key, value in model_kwargs.items() if key not in own}
-        return super()._get_candidate_generator(model_kwargs=theirs, **kwargs)
 
 
 def _positions(input_ids: Tensor, attention_mask: Tensor | None, past: int) -> Tensor:

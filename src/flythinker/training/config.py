@@ -114,7 +114,7 @@ class RunConfig:
     lora: LoraSection | None = None
 
 
-_SECTIONS: dict[str, type] = {
+CONFIG_SECTIONS: dict[str, type] = {
     "model": ModelSection,
     "data": DataSection,
     "training": FlyThinkerTrainingArguments,
@@ -140,25 +140,40 @@ def load_config(path: str | Path, overrides: Iterable[str] = ()) -> RunConfig:
 
     Raises:
         FlyThinkerError: no such file, not YAML, a missing or unknown key (naming the nearest known
-            one), a value of the wrong type.
+            one), a value of the wrong type, settings that contradict each other.
     """
-    path = Path(path)
-    raw = _read_yaml(path)
-    _check_keys(raw, _SECTIONS, str(path), "section")
+    return parse_config(read_yaml(Path(path)), str(path), overrides)
+
+
+def parse_config(raw: dict[str, Any], path: str, overrides: Iterable[str] = ()) -> RunConfig:
+    """As `load_config`, of sections already read; `path` is for the messages."""
+    check_keys(raw, CONFIG_SECTIONS, path, "section")
+    raw = dict(raw)
     for override in overrides:
-        _apply_override(raw, override)
+        apply_override(raw, override, CONFIG_SECTIONS)
     sections = {
-        name: _build(_SECTIONS[name], values, f"{path}: {name}")
+        name: build_section(CONFIG_SECTIONS[name], values, f"{path}: {name}")
         for name, values in raw.items()
         if values is not None
     }
     missing = {"model", "data", "training"} - sections.keys()
     if missing:
         raise FlyThinkerError(f"{path}: section '{sorted(missing)[0]}' is missing")
-    return RunConfig(**sections)
+    config = RunConfig(**sections)
+    if config.prompt.reasoner_k is not None and config.model.injection == "input":
+        raise FlyThinkerError(
+            f"{path}: with prompt.reasoner_k the Reasoner has a prompt of its own, whose thoughts "
+            "have no place in the Generator's: set model.injection to global or output"
+        )
+    return config
 
 
-def _read_yaml(path: Path) -> dict[str, Any]:
+def read_yaml(path: Path) -> dict[str, Any]:
+    """The sections of a config file, by name; `FlyThinkerError` for what is not one.
+
+    A file that says `extends: other.yaml` (a path from its own folder) has that file's sections,
+    with its own keys over them.
+    """
     try:
         raw = yaml.safe_load(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
@@ -169,20 +184,30 @@ def _read_yaml(path: Path) -> dict[str, Any]:
         raise FlyThinkerError(f"{path}: not valid YAML: {' '.join(str(error).split())}") from None
     if not isinstance(raw, dict):
         raise FlyThinkerError(f"{path}: expected sections such as 'model:' and 'training:'")
+    extended = raw.pop("extends", None)
     for name, values in raw.items():
         if not isinstance(values, dict | None):
             raise FlyThinkerError(f"{path}: {name}: expected keys and values, got {values!r}")
-    return raw
+    if extended is None:
+        return raw
+    base = read_yaml(path.parent / str(extended))
+    # an empty section drops the other file's
+    merged = {name: values and (base.get(name) or {}) | values for name, values in raw.items()}
+    return base | merged
 
 
-def _apply_override(raw: dict[str, Any], override: str) -> None:
-    """Set one key (`section.key=value`) or drop a whole section (`lora=null`)."""
+def apply_override(raw: dict[str, Any], override: str, known: Iterable[str]) -> None:
+    """Set one key (`section.key=value`) or drop a whole section (`lora=null`) of `raw`.
+
+    Raises `FlyThinkerError` for what is not of that form or not of the `known` sections.
+    """
+    known = list(known)
     name, equals, value = override.partition("=")
     section, dot, key = name.partition(".")
-    if not equals or section not in _SECTIONS or (not dot and value != "null"):
+    if not equals or section not in known or (not dot and value != "null"):
         raise FlyThinkerError(
             f"--set {override}: expected section.key=value with a section of "
-            f"{', '.join(_SECTIONS)}, such as training.max_steps=100"
+            f"{', '.join(known)}, such as training.max_steps=100"
         )
     if not dot:
         raw[section] = None
@@ -193,7 +218,8 @@ def _apply_override(raw: dict[str, Any], override: str) -> None:
         raise FlyThinkerError(f"--set {override}: the value is not valid YAML") from None
 
 
-def _check_keys(values: Iterable[Any], known: Iterable[str], where: str, kind: str) -> None:
+def check_keys(values: Iterable[Any], known: Iterable[str], where: str, kind: str) -> None:
+    """Raise `FlyThinkerError` for the first of `values` that is not known, naming the nearest."""
     known = list(known)
     for key in values:
         if key not in known:
@@ -202,15 +228,18 @@ def _check_keys(values: Iterable[Any], known: Iterable[str], where: str, kind: s
             raise FlyThinkerError(f"{where}: unknown {kind} '{key}'; {hint}")
 
 
-def _build(section: type, values: dict[str, Any], where: str) -> Any:
-    """Make one section's dataclass; strings that mean numbers (YAML's 5e-6) become numbers."""
+def build_section(section: type, values: dict[str, Any], where: str) -> Any:
+    """Make one section's dataclass; strings that mean numbers (YAML's 5e-6) become numbers.
+
+    Raises `FlyThinkerError` for a missing or unknown key or a value of the wrong type.
+    """
     known = {f.name: f for f in fields(section) if f.init}
-    _check_keys(values, known, where, "key")
+    check_keys(values, known, where, "key")
     for name, f in known.items():
         if name not in values and f.default is MISSING and f.default_factory is MISSING:
             raise FlyThinkerError(f"{where}: key '{name}' is missing")
     hints = typing.get_type_hints(section)
-    arguments = {name: _convert(value, hints[name], where, name) for name, value in values.items()}
+    arguments = convert_values(values, hints, where)
     if section is FlyThinkerTrainingArguments:
         arguments = _TRAINING_DEFAULTS | arguments
     try:
@@ -218,6 +247,11 @@ def _build(section: type, values: dict[str, Any], where: str) -> Any:
     except (ValueError, TypeError) as error:
         # transformers' messages may have several lines
         raise FlyThinkerError(f"{where}: {' '.join(str(error).split())}") from None
+
+
+def convert_values(values: dict[str, Any], hints: dict[str, Any], where: str) -> dict[str, Any]:
+    """`values` as the types that `hints` name; `FlyThinkerError` for one that cannot be."""
+    return {name: _convert(value, hints[name], where, name) for name, value in values.items()}
 
 
 def _convert(value: Any, hint: Any, where: str, name: str) -> Any:

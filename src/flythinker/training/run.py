@@ -2,7 +2,8 @@
 
 import json
 import shutil
-from dataclasses import asdict, fields
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,8 @@ import yaml
 from transformers import PreTrainedModel, PreTrainedTokenizerBase, set_seed
 
 from flythinker.data.batch import Collator, Row, encode
-from flythinker.data.example import read_examples, sample_examples
+from flythinker.data.example import Example, read_examples, sample_examples
+from flythinker.data.prompt import PromptConfig
 from flythinker.errors import FlyThinkerError
 from flythinker.files import atomic_write
 from flythinker.model import FlyThinkerForCausalLM
@@ -22,7 +24,28 @@ from flythinker.training.trainer import FlyThinkerTrainer
 _CONFIG_FILE = "config.yaml"
 
 
-def train(config: RunConfig, restart: bool = False) -> Path:
+Encode = Callable[[Sequence[Example], PreTrainedTokenizerBase, PromptConfig], list[Row]]
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """What a compared method changes in a training run; the defaults train SFT and FlyThinker.
+
+    Attributes:
+        encode: examples → rows; called only if there is something to train.
+        collator: makes batches of such rows; called with the padding token's id.
+        trainer: takes what `FlyThinkerTrainer` takes.
+    """
+
+    encode: Encode = encode
+    collator: Callable[[int], Collator] = Collator
+    trainer: Callable[..., FlyThinkerTrainer] = FlyThinkerTrainer
+
+
+DEFAULT_RECIPE = Recipe()
+
+
+def train(config: RunConfig, restart: bool = False, recipe: Recipe = DEFAULT_RECIPE) -> Path:
     """Train as `config` says; returns the folder of the finished model, `output_dir/model`.
 
     A run that was killed goes on from its last complete checkpoint and ends as if it had not
@@ -31,6 +54,7 @@ def train(config: RunConfig, restart: bool = False) -> Path:
     Args:
         config: see `load_config`.
         restart: forget what `output_dir` holds and start over.
+        recipe: how a compared method's training differs.
 
     Raises:
         FlyThinkerError: `output_dir` holds a run with other settings, or bad data.
@@ -46,7 +70,7 @@ def train(config: RunConfig, restart: bool = False) -> Path:
 
     for unfinished in output.glob(".model.*"):  # a killed run was saving it
         shutil.rmtree(unfinished)
-    trainer = build_trainer(config)
+    trainer = build_trainer(config, recipe)
     trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
     training = {
         "log_history": trainer.state.log_history,
@@ -59,7 +83,7 @@ def train(config: RunConfig, restart: bool = False) -> Path:
     return model_folder
 
 
-def build_trainer(config: RunConfig) -> FlyThinkerTrainer:
+def build_trainer(config: RunConfig, recipe: Recipe = DEFAULT_RECIPE) -> FlyThinkerTrainer:
     """Load data and models and join them in a Trainer; the seed is set before anything is drawn.
 
     Raises:
@@ -70,13 +94,13 @@ def build_trainer(config: RunConfig) -> FlyThinkerTrainer:
         tokenizer = load_tokenizer(config.model.generator)
     except (ValueError, OSError) as error:
         raise FlyThinkerError(f"model.generator: {error}") from error
-    rows, validation = load_rows(config, tokenizer)
-    return FlyThinkerTrainer(
+    rows, validation = load_rows(config, tokenizer, recipe.encode)
+    return recipe.trainer(
         model=build_model(config.model, config.lora),
         args=config.training,
         train_dataset=rows,
         eval_dataset=validation,
-        data_collator=Collator(tokenizer.pad_token_id),
+        data_collator=recipe.collator(tokenizer.pad_token_id),
         processing_class=tokenizer,
     )
 
@@ -93,7 +117,7 @@ def last_checkpoint(output: Path) -> Path | None:
 
 
 def load_rows(
-    config: RunConfig, tokenizer: PreTrainedTokenizerBase
+    config: RunConfig, tokenizer: PreTrainedTokenizerBase, encode: Encode = encode
 ) -> tuple[list[Row], list[Row] | None]:
     """Encoded training and validation examples."""
     data = config.data

@@ -1,0 +1,1 @@
+"""The compared methods: how each prompts, what it trains, how it writes (design §3)."""
