@@ -35,6 +35,16 @@ def atomic_folder(path: str | Path) -> Iterator[Path]:
         shutil.rmtree(replaced, ignore_errors=True)
 
 
+def complete_lines(path: Path) -> list[str]:
+    """Lines of a file that is appended to (none yet: no lines); one torn by a kill is cut off."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    text = path.read_text(encoding="utf-8") if path.exists() else ""
+    complete = text[: text.rfind("\n") + 1]
+    if complete != text:
+        path.write_text(complete, encoding="utf-8")
+    return complete.splitlines()
+
+
 def _umask() -> int:
     mask = os.umask(0)
     os.umask(mask)

@@ -10,7 +10,7 @@ import re
 from bisect import bisect_right
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
-from functools import cache
+from functools import cache, partial
 
 from jinja2 import TemplateError
 from transformers import PreTrainedTokenizerBase
@@ -73,8 +73,7 @@ def build_prompt(
     `summary` is something said of the user's writing as a whole; it stands before the profile.
     """
 
-    def tokenize(text: str) -> list[int]:
-        return tokenizer(text, add_special_tokens=False, split_special_tokens=True)["input_ids"]
+    tokenize = partial(text_ids, tokenizer)
 
     def profile(k: int, budget: int) -> tuple[Document, ...]:
         relevant = retrieve(example.history, example.query, k, config.retrieval)
@@ -83,10 +82,9 @@ def build_prompt(
     query = cut_to_tokens(example.query.strip(), config.query_tokens, tokenize)
     if len(query) < len(example.query.strip()):
         _warn_cut_query(config.query_tokens)
-    before, after = _ids_around(tokenizer, config.system)
 
     def prompt(documents: Sequence[Document]) -> list[int]:
-        return before + tokenize(_render_message(summary, documents, query)) + after
+        return message_ids(_render_message(summary, documents, query), tokenizer, config.system)
 
     documents = profile(config.k, config.profile_tokens)
     reasoner_ids = None
@@ -100,6 +98,19 @@ def build_prompt(
     if target and response == target:
         response_ids.append(end_of_turn_id(tokenizer))
     return Prompt(prompt(documents), response_ids, documents, reasoner_ids)
+
+
+def text_ids(tokenizer: PreTrainedTokenizerBase, text: str) -> list[int]:
+    """The ids of a user's text, in which nothing becomes a control token."""
+    return tokenizer(text, add_special_tokens=False, split_special_tokens=True)["input_ids"]
+
+
+def message_ids(
+    text: str, tokenizer: PreTrainedTokenizerBase, system: str | None = None
+) -> list[int]:
+    """The ids of `text` as the user's message, up to where the assistant begins to answer."""
+    before, after = _ids_around(tokenizer, system)
+    return before + text_ids(tokenizer, text) + after
 
 
 def cut_to_tokens(text: str, budget: int, tokenize: Callable[[str], Sequence[int]]) -> str:

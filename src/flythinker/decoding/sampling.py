@@ -33,10 +33,10 @@ def generate_arguments(
 ) -> dict[str, Any]:
     """The arguments of `model.generate` for a left-padded batch of prompts."""
     tokenizer = personal.tokenizer
-    batch = _padded(personal, [prompt.prompt_ids for prompt in prompts])
+    batch = padded(personal, [prompt.prompt_ids for prompt in prompts])
     own = [prompt.reasoner_ids for prompt in prompts if prompt.reasoner_ids is not None]
     if own:
-        batch |= {f"reasoner_{name}": ids for name, ids in _padded(personal, own).items()}
+        batch |= {f"reasoner_{name}": ids for name, ids in padded(personal, own).items()}
     sampled = sampling.temperature > 0
     return {
         **batch,
@@ -51,7 +51,7 @@ def generate_arguments(
     }
 
 
-def _padded(personal: PersonalModel, ids: list[list[int]]) -> dict[str, torch.Tensor]:
+def padded(personal: PersonalModel, ids: list[list[int]]) -> dict[str, torch.Tensor]:
     """`input_ids` and `attention_mask`, padded on the left."""
     padded = personal.tokenizer.pad({"input_ids": ids}, padding_side="left", return_tensors="pt")
     return dict(padded.to(personal.model.device))

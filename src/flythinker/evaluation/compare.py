@@ -56,6 +56,7 @@ METRICS = {
     "corpus_bleu": Metric("BLEU", "higher", unit="corpus"),
     "bleu": Metric("Sentence BLEU", "higher", unit="mean"),
     "meteor": Metric("METEOR", "higher"),
+    "bertscore": Metric("BERTScore", "higher"),
     "length": Metric("Length", None, decimals=0, unit="words"),
 }
 
@@ -67,7 +68,10 @@ Measurements = dict[str, tuple[NDArray, Estimator]]
 
 
 def compare(
-    results: Sequence[MethodResult], references: Sequence[str], baseline: str
+    results: Sequence[MethodResult],
+    references: Sequence[str],
+    baseline: str,
+    bert_model: str | None = None,
 ) -> list[dict[str, Any]]:
     """Every metric of every method, with its difference to the method named `baseline`.
 
@@ -76,12 +80,13 @@ def compare(
     that could be measured to `value`, `low`, `high`, `difference` and `verdict`. `difference` (an
     `Interval` as a dict: 95 %, paired bootstrap) and `verdict` ("better", "worse", "unclear", or
     "neutral" where no direction is good) are None for the baseline and where it lacks the metric.
+    `bert_model` is the encoder of BERTScore, see `text_metrics`.
 
-    Raises `FlyThinkerError` for an unknown baseline, doubled names, or results that are not about
-    the same examples and tokens.
+    Raises `FlyThinkerError` for an unknown baseline, doubled names, results that are not about
+    the same examples and tokens, or a `bert_model` that cannot be loaded.
     """
     _check(results, references, baseline)
-    measured = {result.name: _measure(result, references) for result in results}
+    measured = {result.name: _measure(result, references, bert_model) for result in results}
     return [
         {
             "name": result.name,
@@ -89,7 +94,7 @@ def compare(
             "examples": len(references),
             "empty_predictions": _count_empty(result.predictions),
             "metrics": {
-                metric: _cell(metric, measured[result.name], measured[baseline])
+                metric: compared(metric, measured[result.name], measured[baseline])
                 for metric in measured[result.name]
             },
         }
@@ -115,34 +120,47 @@ def compare_positions(
             differences = difference_by_position(nats, losses[baseline])
             for segment, difference in zip(curve, differences, strict=True):
                 segment["difference"] = asdict(difference)
-                segment["verdict"] = _verdict("loss", difference, segment["n_examples"])
+                segment["verdict"] = verdict("loss", difference, segment["n_examples"])
         curves[name] = curve
     return curves
 
 
-def _measure(result: MethodResult, references: Sequence[str]) -> Measurements:
-    measured: Measurements = {}
-    if result.token_losses is not None:
-        measured["loss"] = loss_statistics(result.token_losses), ratio
-    if result.predictions is not None:
-        for metric, scores in text_metrics(result.predictions, references).items():
-            measured[metric] = mean_statistics(scores), ratio
-        counts = bleu_statistics(result.predictions, references)
-        measured["corpus_bleu"] = counts, bleu_from_statistics
+def measure_texts(
+    predictions: Sequence[str], references: Sequence[str], bert_model: str | None = None
+) -> Measurements:
+    """Every text metric of `METRICS` that can be measured here, in their order."""
+    scores = text_metrics(predictions, references, bert_model)
+    measured: Measurements = {
+        metric: (mean_statistics(values), ratio) for metric, values in scores.items()
+    }
+    measured["corpus_bleu"] = bleu_statistics(predictions, references), bleu_from_statistics
     return {metric: measured[metric] for metric in METRICS if metric in measured}
 
 
-def _cell(metric: str, measured: Measurements, baseline: Measurements) -> dict[str, Any]:
+def compared(metric: str, measured: Measurements, baseline: Measurements) -> dict[str, Any]:
+    """One cell of `compare`: a value with its interval and its difference to the baseline's."""
     statistics, estimator = measured[metric]
     cell = asdict(bootstrap(statistics, estimator)) | {"difference": None, "verdict": None}
     if measured is not baseline and metric in baseline:
         difference = paired_difference(statistics, baseline[metric][0], estimator)
         cell["difference"] = asdict(difference)
-        cell["verdict"] = _verdict(metric, difference, len(statistics))
+        cell["verdict"] = verdict(metric, difference, len(statistics))
     return cell
 
 
-def _verdict(metric: str, difference: Interval, examples: int) -> str:
+def _measure(
+    result: MethodResult, references: Sequence[str], bert_model: str | None
+) -> Measurements:
+    measured: Measurements = {}
+    if result.token_losses is not None:
+        measured["loss"] = loss_statistics(result.token_losses), ratio
+    if result.predictions is not None:
+        measured |= measure_texts(result.predictions, references, bert_model)
+    return measured
+
+
+def verdict(metric: str, difference: Interval, examples: int) -> str:
+    """What a difference says: "better", "worse", "unclear", or "neutral" (no direction is good)."""
     better = METRICS[metric].better
     if better is None:
         return "neutral"

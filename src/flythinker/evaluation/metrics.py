@@ -1,6 +1,7 @@
 """Text metrics against a reference, all from the field's own libraries, all scaled by 100.
 
-ROUGE is `rouge-score`, BLEU is `sacrebleu` and METEOR is `nltk`, as in LongLaMP's evaluation.
+ROUGE is `rouge-score`, BLEU is `sacrebleu` and METEOR is `nltk`, as in LongLaMP's evaluation;
+BERTScore is `bert-score`.
 """
 
 from collections.abc import Sequence
@@ -14,20 +15,23 @@ from rouge_score.rouge_scorer import RougeScorer
 from sacrebleu.metrics import BLEU
 
 from flythinker.errors import FlyThinkerError
+from flythinker.evaluation.bertscore import bertscore, bertscore_default
 
 ROUGE_TYPES = ("rouge1", "rouge2", "rougeL")
 
 
 def text_metrics(
-    predictions: Sequence[str], references: Sequence[str]
+    predictions: Sequence[str], references: Sequence[str], bert_model: str | None = None
 ) -> dict[str, NDArray[np.float64]]:
     """Score each prediction against its reference.
 
     Returns one float64 array [n] per metric. `rouge1`, `rouge2`, `rougeL` (F1, Porter stems),
-    `bleu` (sentence BLEU, effective order) and `meteor` lie in 0-100, higher is better; `length`
-    is in words. An empty prediction scores 0 everywhere.
+    `bleu` (sentence BLEU, effective order), `meteor` and `bertscore` lie in 0-100, higher is
+    better; `length` is in words. An empty prediction scores 0 everywhere. `bertscore` is by
+    `bert_model` (see there); without one it is left out where MiniLM is not installed.
 
-    Raises `FlyThinkerError` if there is not one prediction for each reference.
+    Raises `FlyThinkerError` if there is not one prediction for each reference, or `bert_model`
+    cannot be loaded.
     """
     _check_lengths(predictions, references)
     rouge = RougeScorer(list(ROUGE_TYPES), use_stemmer=True)
@@ -46,7 +50,10 @@ def text_metrics(
         row["length"] = len(prediction.split())
         rows.append(row)
     names = (*ROUGE_TYPES, "bleu", "meteor", "length")
-    return {name: np.array([row[name] for row in rows], dtype=np.float64) for name in names}
+    scores = {name: np.array([row[name] for row in rows], dtype=np.float64) for name in names}
+    if bert_model or bertscore_default():
+        scores["bertscore"] = bertscore(predictions, references, bert_model)
+    return scores
 
 
 def corpus_bleu(predictions: Sequence[str], references: Sequence[str]) -> float:

@@ -12,9 +12,13 @@ import matplotlib as mpl
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from numpy.typing import NDArray
 
-SERIES = 8
+SERIES = 10
 """How many colours the page has for methods; more methods start over."""
+
+MARKERS = "os^Dv*PX."
+"""The markers of a map's groups; the ninth, a dot, is for all the others."""
 
 _TEXT, _LINES = "#fe0001", "#fe0002"
 _CSS = {_TEXT: "currentColor", _LINES: "var(--line)"} | {
@@ -56,18 +60,43 @@ def position_curves(curves: Sequence[list[dict[str, Any]]]) -> str:
     """SVG of `compare_positions`: loss of each segment with its 95 % interval, by method."""
     with mpl.rc_context(_STYLE | {"svg.hashsalt": "positions"}):
         figure, axes = _figure("response tokens", "nats/token")
+        losses = [[s | {"value": s["mean"]} for s in curve] for curve in curves]
+        _plot_intervals(axes, losses)
+        _name_segments(axes, curves)
+        return _svg(figure)
+
+
+def segment_curves(curves: Sequence[list[dict[str, Any]]], metric: str) -> str:
+    """Small SVG of one metric of `compare_segments` with its 95 % intervals, by method."""
+    with mpl.rc_context(_STYLE | {"svg.hashsalt": f"segments-{metric}"}):
+        figure, axes = _figure("response tokens", "", size=(3.7, 2.6))
+        _plot_intervals(axes, [[segment["metrics"][metric] for segment in c] for c in curves])
+        _name_segments(axes, curves)
+        axes.set_ylim(bottom=0)
+        return _svg(figure)
+
+
+def point_curves(curves: Sequence[list[dict[str, Any]]], xlabel: str) -> str:
+    """SVG of an ablation: `value` from `low` to `high` at each named `point`, by method."""
+    with mpl.rc_context(_STYLE | {"svg.hashsalt": f"points-{xlabel}"}):
+        figure, axes = _figure(xlabel, "nats/token")
+        _plot_intervals(axes, curves)
         longest = max(curves, key=len)
-        for i, curve in enumerate(curves):
-            # Side by side, so that the intervals of two methods do not cover each other.
-            x = np.arange(len(curve)) + 0.09 * (i - (len(curves) - 1) / 2)
-            mean = np.array([segment["mean"] for segment in curve])
-            below = mean - [segment["low"] for segment in curve]
-            above = [segment["high"] for segment in curve] - mean
-            axes.errorbar(
-                x, mean, [below, above], color=_series(i), linewidth=1.8, marker="o", markersize=5,
-                elinewidth=1.2, capsize=2.5,
-            )  # fmt: skip
-        axes.set_xticks(range(len(longest)), [f"{s['start']}–{s['end']}" for s in longest])
+        axes.set_xticks(range(len(longest)), [point["point"] for point in longest])
+        return _svg(figure)
+
+
+def scatter(groups: Sequence[NDArray], name: str) -> str:
+    """SVG of a map without axes: the points [n, 2] of up to `len(MARKERS)` groups.
+
+    Each group has its own colour and marker, so that it can be told without colour.
+    """
+    with mpl.rc_context(_STYLE | {"svg.hashsalt": f"scatter-{name}", "axes.grid": False}):
+        figure, axes = _figure("", "")
+        axes.set_axis_off()
+        for i, points in enumerate(groups):
+            x, y = points[:, 0], points[:, 1]
+            axes.scatter(x, y, s=22, marker=MARKERS[i], color=_series(i), linewidths=0)
         return _svg(figure)
 
 
@@ -83,8 +112,29 @@ def smoothed(values: Sequence[float]) -> list[float]:
     return [float(np.mean(values[max(0, i + 1 - window) : i + 1])) for i in range(len(values))]
 
 
-def _figure(xlabel: str, ylabel: str) -> tuple[Figure, Axes]:
-    figure = Figure(figsize=(5.6, 3.5), layout="constrained")
+def _plot_intervals(axes: Axes, curves: Sequence[list[dict[str, Any]]]) -> None:
+    """A line of each method through its `value`s, with bars from `low` to `high`."""
+    for i, curve in enumerate(curves):
+        # Side by side, so that the intervals of two methods do not cover each other.
+        x = np.arange(len(curve)) + 0.09 * (i - (len(curves) - 1) / 2)
+        value = np.array([point["value"] for point in curve])
+        below = value - [point["low"] for point in curve]
+        above = [point["high"] for point in curve] - value
+        axes.errorbar(
+            x, value, [below, above], color=_series(i), linewidth=1.8, marker="o", markersize=5,
+            elinewidth=1.2, capsize=2.5,
+        )  # fmt: skip
+
+
+def _name_segments(axes: Axes, curves: Sequence[list[dict[str, Any]]]) -> None:
+    longest = max(curves, key=len)
+    axes.set_xticks(range(len(longest)), [f"{s['start']}–{s['end']}" for s in longest])
+
+
+def _figure(
+    xlabel: str, ylabel: str, size: tuple[float, float] = (5.6, 3.5)
+) -> tuple[Figure, Axes]:
+    figure = Figure(figsize=size, layout="constrained")
     axes = figure.subplots()
     axes.set_xlabel(xlabel)
     axes.set_ylabel(ylabel)

@@ -4,7 +4,8 @@ The loss by position shows context drift: the paper finds that methods without t
 in later segments of the response (tokens 100-200, 200-300, …).
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
@@ -18,6 +19,7 @@ from transformers import PreTrainedModel
 from flythinker.data.batch import IGNORED, Collator, Row, predicting_columns
 from flythinker.errors import FlyThinkerError
 from flythinker.evaluation.significance import Interval, bootstrap, paired_difference
+from flythinker.files import atomic_write
 
 
 class PositionLoss(NamedTuple):
@@ -59,17 +61,41 @@ def token_losses(
 def _batch_losses(
     model: PreTrainedModel, batch: dict[str, torch.Tensor]
 ) -> list[NDArray[np.float32]]:
-    # Column p predicts the token at p + 1; only columns that predict a label get logits.
-    labels = batch.pop("labels")
-    columns = predicting_columns(labels)
-    targets = labels[:, columns + 1]
-    logits = model(**batch, logits_to_keep=columns, use_cache=False).logits
     rows = []
-    for row_logits, row_targets in zip(logits, targets, strict=True):  # a row at a time: memory
-        labelled = row_targets != IGNORED
-        nats = cross_entropy(row_logits[labelled].float(), row_targets[labelled], reduction="none")
-        rows.append(nats.cpu().numpy())
+    for logits, targets in response_logits(model, batch):  # a row at a time: memory
+        rows.append(cross_entropy(logits.float(), targets, reduction="none").cpu().numpy())
     return rows
+
+
+def response_logits(
+    model: PreTrainedModel, batch: dict[str, torch.Tensor]
+) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
+    """Of each row, the logits [n, vocab] that predict its n labelled tokens, and those tokens [n].
+
+    `batch` is a collator's, on the model's device.
+    """
+    # Column p predicts the token at p + 1; only columns that predict a label get logits.
+    labels = batch["labels"]
+    columns = predicting_columns(labels)
+    inputs = {name: values for name, values in batch.items() if name != "labels"}
+    logits = model(**inputs, logits_to_keep=columns, use_cache=False).logits
+    for row, targets in zip(logits, labels[:, columns + 1], strict=True):
+        labelled = targets != IGNORED
+        yield row[labelled], targets[labelled]
+
+
+def save_losses(path: Path, losses: Sequence[NDArray[np.float32]]) -> None:
+    """Keep token losses, as float16: a mean over thousands of tokens moves by less than 1e-5."""
+    with atomic_write(path, binary=True) as file:
+        lengths = np.array([len(nats) for nats in losses])
+        nats = np.concatenate([*losses, np.zeros(0)])
+        np.savez_compressed(file, nats=nats.astype(np.float16), lengths=lengths)
+
+
+def load_losses(path: Path) -> list[NDArray[np.float32]]:
+    """What `save_losses` kept, one float32 array per example."""
+    with np.load(path) as arrays:
+        return np.split(arrays["nats"].astype(np.float32), np.cumsum(arrays["lengths"])[:-1])
 
 
 def loss_statistics(losses: Sequence[NDArray[np.float32]]) -> NDArray[np.float64]:

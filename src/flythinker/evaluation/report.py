@@ -13,9 +13,11 @@ from jinja2 import Environment, PackageLoader, StrictUndefined, Template
 from markupsafe import Markup
 from rich.table import Table
 from rich.text import Text
+from transformers import PreTrainedTokenizerBase
 
 from flythinker.data.example import Example
 from flythinker.evaluation import plots
+from flythinker.evaluation.bertscore import bertscore_default
 from flythinker.evaluation.compare import (
     METRICS,
     MIN_EXAMPLES,
@@ -24,6 +26,7 @@ from flythinker.evaluation.compare import (
     compare_positions,
 )
 from flythinker.evaluation.metrics import meteor_stages
+from flythinker.evaluation.segments import SEGMENT_METRICS, compare_segments
 from flythinker.files import atomic_write
 
 SIGNS = {"better": "✓", "worse": "✗", "unclear": "≈", "neutral": ""}
@@ -39,18 +42,30 @@ def write_report(
     results: Sequence[MethodResult],
     baseline: str,
     environment: dict[str, str],
+    tokenizer: PreTrainedTokenizerBase | None = None,
+    bert_model: str | None = None,
 ) -> dict[str, Any]:
     """Compare `results` on `examples` and write `path_html` and the same name with `.md`.
 
     `environment` is shown as given (hardware, versions, seeds, …), after the date. A method
     without losses, predictions or training history is left out of the sections about them.
+    `tokenizer` cuts the texts in segments; without it no text metric is shown along the text.
+    `bert_model` is the encoder of BERTScore, see `text_metrics`.
 
     Returns the data shown, JSON-able: `title`, `baseline`, `environment`, `data`, `rows` (see
-    `compare`), `loss_by_position` (see `compare_positions`) and `training` (by method name).
+    `compare`), `loss_by_position` (see `compare_positions`), `segments` (see `compare_segments`)
+    and `training` (by method name).
     Raises `FlyThinkerError` as `compare` does; nothing is written then.
     """
-    rows = compare(results, [example.target for example in examples], baseline)
+    references = [example.target for example in examples]
+    rows = compare(results, references, baseline, bert_model)
     curves = compare_positions(results, baseline)
+    segments = (
+        {}
+        if tokenizer is None
+        else compare_segments(results, references, baseline, tokenizer, bert_model=bert_model)
+    )
+    along = _segment_metrics(segments)
     trained = {result.name: result.training for result in results if result.training}
     data = {
         "title": title,
@@ -59,6 +74,7 @@ def write_report(
         "data": _describe(examples),
         "rows": rows,
         "loss_by_position": curves,
+        "segments": segments,
         "training": {name: _training_summary(history) for name, history in trained.items()},
     }
     view = data | {
@@ -67,12 +83,20 @@ def write_report(
         "samples": _samples(examples, results),
         "settings": _settings(results),
         "colour": {result.name: i % plots.SERIES for i, result in enumerate(results)},
+        "segment_metrics": along,
         "meteor_stages": meteor_stages(),
+        "bert_model": bert_model or ("all-MiniLM-L6-v2" if bertscore_default() else None),
     }
     # Every method keeps its colour in every plot, so all are handed over, the empty ones too.
     figures = {
         "training_svg": Markup(plots.training_curves([r.training for r in results])),
         "position_svg": Markup(plots.position_curves([curves.get(r.name, []) for r in results])),
+        "segment_svg": {
+            metric: Markup(
+                plots.segment_curves([segments.get(r.name, []) for r in results], metric)
+            )
+            for metric in along
+        },
     }
     html = _template("report.html.j2", autoescape=True).render(view, **figures)
     markdown = _template("report.md.j2", autoescape=False).render(view)
@@ -151,6 +175,12 @@ def _training_summary(history: list[dict[str, Any]]) -> dict[str, float | int | 
         "best_eval_loss": None if best is None else eval_loss[best],
         "best_eval_step": None if best is None else eval_steps[best],
     }
+
+
+def _segment_metrics(segments: dict[str, list[dict[str, Any]]]) -> list[str]:
+    """Which of `SEGMENT_METRICS` were measured."""
+    rows = next(iter(segments.values()), [])
+    return [metric for metric in SEGMENT_METRICS if rows and metric in rows[0]["metrics"]]
 
 
 def choose_examples(examples: Sequence[Example], count: int = 3) -> list[int]:

@@ -8,6 +8,7 @@ intervals; Koehn (2004), "Statistical Significance Tests for Machine Translation
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -136,15 +137,23 @@ def mean_statistics(scores: ArrayLike, weights: ArrayLike | None = None) -> NDAr
 
 def _estimates(statistics: NDArray, estimator: Estimator, samples: int, seed: int) -> NDArray:
     """`estimator` on `samples` resamples of the rows, float64 [samples]."""
-    generator = np.random.default_rng(seed)
-    n = len(statistics)
-    if n == 0:
+    if len(statistics) == 0:
         raise FlyThinkerError("nothing to bootstrap: there are no examples")
-    draws = np.empty(samples)
-    for i in range(samples):  # one resample at a time: memory stays small for any n
-        times_drawn = np.bincount(generator.integers(n, size=n), minlength=n)
-        draws[i] = estimator(times_drawn @ statistics)
-    return draws
+    resamples = _times_drawn(len(statistics), samples, seed)
+    return np.array([estimator(times_drawn @ statistics) for times_drawn in resamples])
+
+
+@lru_cache(maxsize=2)
+def _times_drawn(n: int, samples: int, seed: int) -> NDArray[np.uint16]:
+    """How often each resample draws each of `n` examples, [samples, n]; kept: all metrics share it.
+
+    Two bytes an entry are enough: in a resample of n, no example comes 65,536 times.
+    """
+    generator = np.random.default_rng(seed)
+    times_drawn = np.empty((samples, n), dtype=np.uint16)
+    for i in range(samples):
+        times_drawn[i] = np.bincount(generator.integers(n, size=n), minlength=n)
+    return times_drawn
 
 
 def _percentiles(draws: NDArray, confidence: float) -> tuple[float, float]:
