@@ -1,0 +1,131 @@
+"""CoT: think once in words, then write (Wei et al., 2201.11903; paper, baselines)."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import ClassVar
+
+import numpy as np
+from numpy.typing import NDArray
+from rich.console import Console
+from rich.progress import track
+from transformers import PreTrainedTokenizerBase
+
+from flythinker.data.batch import Row, encode_prompt
+from flythinker.data.example import Example
+from flythinker.data.prompt import (
+    Prompt,
+    PromptConfig,
+    build_prompt,
+    end_of_turn_id,
+    message_ids,
+    text_ids,
+)
+from flythinker.decoding.sampling import Sampling, respond
+from flythinker.methods.aside import write_aside
+from flythinker.methods.base import Tuned
+from flythinker.model_folder import PersonalModel
+from flythinker.training.run import Recipe
+
+_BATCH = 16  # rationales written at a time before losses
+_REQUEST = (
+    "{texts}I was asked:\n{query}\n\nThis is what I wrote:\n{target}\n\nIn a few sentences, say "
+    "what this shows of my interests, my opinions and my style, and give a short plan of what I "
+    "wrote. Do not quote it."
+)
+
+
+@dataclass
+class CoT(Tuned):
+    """The Generator trained to write down preferences and a plan, then the response.
+
+    The rationales it learns from are written by the untrained Generator, which sees the past
+    texts, the query and the user's own response; they are kept on disk. When it writes, its own
+    rationale is sampled first, ended by the token that ends a turn, and the response goes on from
+    there. The paper does not say who wrote its rationales; ours need no other model.
+
+    The held-out loss is that of the response after the model's own greedy rationale.
+
+    Attributes:
+        rationale_tokens: longest rationale.
+    """
+
+    label: ClassVar[str] = "CoT"
+
+    rationale_tokens: int = 128
+
+    def recipe(self) -> Recipe:
+        """Train on rationale and response."""
+        return Recipe(encode=self._encode)
+
+    def losses(self, prompts: Sequence[Prompt], batch_size: int) -> list[NDArray[np.float32]]:
+        """Nats of each response token, after a greedy rationale."""
+        greedy = Sampling(temperature=0)
+        thought = []
+        for start in track(
+            range(0, len(prompts), _BATCH),
+            description=f"Rationales of {self.label}",
+            console=Console(stderr=True),
+        ):
+            batch = prompts[start : start + _BATCH]
+            thought += [prompt for prompt, _ in self.think(self.personal, batch, greedy)]
+        return super().losses(thought, batch_size)
+
+    def respond(self, prompts: Sequence[Prompt], sampling: Sampling) -> list[str]:
+        """Think, then write."""
+        thought = self.think(self.personal, prompts, sampling)
+        return super().respond([prompt for prompt, _ in thought], sampling)
+
+    def think(
+        self, writer: PersonalModel, prompts: Sequence[Prompt], sampling: Sampling
+    ) -> list[tuple[Prompt, str]]:
+        """The prompts with a rationale of `writer`'s own at their ends, and the rationales."""
+        short = replace(sampling, max_new_tokens=self.rationale_tokens, min_new_tokens=0)
+        rationales = respond(writer, prompts, short)
+        return [
+            (with_rationale(prompt, rationale, writer.tokenizer), rationale)
+            for prompt, rationale in zip(prompts, rationales, strict=True)
+        ]
+
+    def rationales(
+        self, examples: Sequence[Example], tokenizer: PreTrainedTokenizerBase, prompt: PromptConfig
+    ) -> list[str]:
+        """What the untrained Generator says of each example, its target seen."""
+        messages = []
+        for example in examples:
+            built = build_prompt(example, tokenizer, prompt)
+            own = "\n\n".join(document.text.strip() for document in built.documents)
+            request = _REQUEST.format(
+                texts=f"Texts I wrote before:\n\n{own}\n\n" if own else "",
+                query=example.query.strip(),
+                target=tokenizer.decode(built.response_ids, skip_special_tokens=True),
+            )
+            messages.append(message_ids(request, tokenizer))
+        return write_aside(
+            self.config.model.generator,
+            messages,
+            self.rationale_tokens,
+            self.shared / "rationales.jsonl",
+            "Rationales",
+        )
+
+    def _encode(
+        self, examples: Sequence[Example], tokenizer: PreTrainedTokenizerBase, prompt: PromptConfig
+    ) -> list[Row]:
+        rationales = self.rationales(examples, tokenizer, prompt)
+        return [
+            encode_rationale(build_prompt(example, tokenizer, prompt), rationale, tokenizer)
+            for example, rationale in zip(examples, rationales, strict=True)
+        ]
+
+
+def with_rationale(prompt: Prompt, rationale: str, tokenizer: PreTrainedTokenizerBase) -> Prompt:
+    """`prompt` with a rationale and what ends it; the response goes on from there."""
+    ids = [*text_ids(tokenizer, rationale.strip()), end_of_turn_id(tokenizer)]
+    return replace(prompt, prompt_ids=prompt.prompt_ids + ids)
+
+
+def encode_rationale(prompt: Prompt, rationale: str, tokenizer: PreTrainedTokenizerBase) -> Row:
+    """A row that is learned from the rationale on."""
+    thought = with_rationale(prompt, rationale, tokenizer)
+    learned = thought.prompt_ids[len(prompt.prompt_ids) :] + prompt.response_ids
+    return encode_prompt(replace(prompt, response_ids=learned))
