@@ -7,11 +7,12 @@ import json
 import sys
 from functools import partial
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 from rich.console import Console
 
+from flythinker.comparison.cli import app as comparison_app
 from flythinker.data.cli import app as data_app
 from flythinker.errors import FlyThinkerError
 
@@ -21,6 +22,7 @@ app = typer.Typer(
     help="Write long texts as one particular user would, thinking while generating.",
 )
 app.add_typer(data_app, name="data")
+app.add_typer(comparison_app)  # without a name: its commands stand beside ours
 
 DataFile = Annotated[Path, typer.Argument(help="Examples: .jsonl, .json, .csv or .parquet.")]
 Model = Annotated[str, typer.Option(help="A trained model folder, or a base model's name.")]
@@ -171,12 +173,13 @@ def evaluate(
     title: Annotated[str, typer.Option(help="Of the report.")] = "FlyThinker evaluation",
     as_json: Json = False,
 ) -> None:
-    """Compare models by held-out loss, ROUGE, BLEU, METEOR, with bootstrap intervals."""
+    """Compare models by held-out loss and text metrics, with bootstrap intervals."""
     from flythinker.data.example import read_examples, sample_examples
     from flythinker.evaluation.compare import compare, compare_positions
     from flythinker.evaluation.evaluate import describe_environment
     from flythinker.evaluation.evaluate import evaluate as run
     from flythinker.evaluation.report import results_table, write_report
+    from flythinker.model_folder import load_tokenizer
 
     models = _named(model or [], "--model")
     files = {name: Path(path) for name, path in _named(outputs or [], "--outputs").items()}
@@ -186,7 +189,11 @@ def evaluate(
     results = run(examples, models, files, batch_size)
     first = baseline or results[0].name
     if report is not None:
-        shown = write_report(report, title, examples, results, first, describe_environment())
+        # the texts are cut in segments as the first model reads them
+        tokenizer = load_tokenizer(next(iter(models.values()))) if models else None
+        shown = write_report(
+            report, title, examples, results, first, describe_environment(), tokenizer
+        )
     else:
         references = [example.target for example in examples]
         shown = {"baseline": first, "rows": compare(results, references, first)}
@@ -197,6 +204,123 @@ def evaluate(
     Console().print(results_table(shown["rows"]))
     if report is not None:
         Console().print(f"report: {report}", highlight=False)
+
+
+@app.command(
+    epilog="Example: flythinker judge data/sotu/test.jsonl --limit 100 --outputs SFT=sft.jsonl "
+    "--outputs FlyThinker=fly.jsonl --base-url http://localhost:8000/v1"
+)
+def judge(
+    data: DataFile,
+    outputs: Annotated[list[str], typer.Option(help="NAME=FILE of `generate`, two or more.")],
+    baseline: Annotated[
+        str | None, typer.Option(help="The others are judged against this one; default: the first.")
+    ] = None,
+    base_url: Annotated[
+        str | None, typer.Option(help="OpenAI-compatible endpoint; default: OpenAI's.")
+    ] = None,
+    model: Annotated[
+        str | None, typer.Option(help="The judge; default: the endpoint's only model.")
+    ] = None,
+    api_key_env: Annotated[
+        str, typer.Option(help="Environment variable that holds the API key.")
+    ] = "OPENAI_API_KEY",
+    limit: Limit = None,
+    concurrency: Annotated[int, typer.Option(help="Calls at the same time.", min=1)] = 4,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Show prompts and cost, contact nobody.")
+    ] = False,
+    out: Annotated[Path, typer.Option(help="JSONL file for the answers.")] = Path("verdicts.jsonl"),
+    as_json: Json = False,
+) -> None:
+    """Have a language model say which texts are closer to the users' own; a killed run resumes."""
+    files = _named(outputs, "--outputs")
+    first = baseline or next(iter(files))
+    if len(files) < 2 or first not in files:
+        raise typer.BadParameter("give two --outputs or more, and as --baseline one of their names")
+
+    from flythinker.data.example import read_examples, sample_examples
+    from flythinker.decoding.generate import read_outputs
+    from flythinker.evaluation import judge as judging
+
+    examples = sample_examples(read_examples(data), limit)
+    texts = {name: read_outputs(Path(file), examples) for name, file in files.items()}
+    questions = judging.build_questions(examples, texts, first)
+    if dry_run:
+        plan = judging.plan(questions)
+        print(json.dumps(plan) if as_json else "\n\n".join(plan["prompts"]))
+        if not as_json:
+            print(f"\n{plan['calls']} calls, about {plan['prompt_tokens']} tokens of prompts")
+        return
+
+    from flythinker.evaluation.judge_endpoint import Endpoint
+
+    endpoint = Endpoint(base_url, model, api_key_env)
+    settings = {"model": endpoint.model, "base_url": endpoint.base_url}
+    answers = judging.judge(questions, endpoint.ask, out, settings, concurrency)
+    rows = judging.tally(questions, answers, first)
+    reasons = judging.missing_reasons(answers)
+    if as_json:
+        print(json.dumps(settings | {"rows": rows, "missing_reasons": reasons}))
+        return
+    Console().print(judging.judge_table(rows))
+    for reason, count in reasons.items():
+        print(f"missing, {count} times: {reason}")
+    Console().print(f"answers: {out}", highlight=False)
+
+
+@app.command(
+    epilog="Example: flythinker inspect data/sotu/test.jsonl --model runs/sotu/flythinker/model "
+    "--user 'Abraham Lincoln' --out inspect.html"
+)
+def inspect(
+    data: DataFile,
+    model: Model,
+    user: Annotated[str | None, typer.Option(help="Only this user's examples count.")] = None,
+    index: Annotated[int, typer.Option(help="Which example, from 0.", min=0)] = 0,
+    text: Annotated[
+        Path | None, typer.Option(help="Look at this text instead of the example's own.")
+    ] = None,
+    effect: Annotated[
+        Literal["local", "global"] | None,
+        typer.Option(help="Take away one thought at a time, or all; default: local, if any enter."),
+    ] = None,
+    examples: Annotated[int, typer.Option(help="Texts on the map, a fixed sample.", min=3)] = 100,
+    map_by: Annotated[
+        Literal["pca", "tsne", "none"], typer.Option("--map", help="The map of thoughts by user.")
+    ] = "pca",
+    out: Annotated[Path, typer.Option(help="HTML page to write.")] = Path("inspect.html"),
+    as_json: Json = False,
+) -> None:
+    """Show what each thought does in a text, which words it is near, and a map of them by user."""
+    from dataclasses import asdict, replace
+
+    from flythinker.data.example import read_examples, sample_examples
+    from flythinker.evaluation import inspect as inspecting
+    from flythinker.evaluation.evaluate import describe_model
+    from flythinker.evaluation.inspect_page import write_inspection
+    from flythinker.evaluation.thought_map import collect, draw_map
+    from flythinker.model_folder import load_model_folder
+
+    known = read_examples(data)
+    example = inspecting.choose(known, user, index)
+    if text is not None:
+        example = replace(example, target=text.read_text(encoding="utf-8"))
+    personal = load_model_folder(model)
+    inspecting.check_thinks(personal, model)
+    chosen = effect or inspecting.default_effect(personal)
+    inspection = inspecting.inspect_example(personal, example, chosen)
+    drawn = None
+    if map_by != "none":
+        drawn = draw_map(collect(personal, sample_examples(known, examples)), map_by)
+    settings = {"model": model, "data": data, "text": text or "the user's own"}
+    write_inspection(out, example, inspection, drawn, settings | describe_model(personal))
+    if as_json:
+        numbers = [asdict(row) for row in drawn.numbers] if drawn else None
+        shown = {"user": example.user_id, "query": example.query, "page": str(out)}
+        print(json.dumps(shown | asdict(inspection) | {"map": numbers}))
+        return
+    Console().print(f"page: {out}", highlight=False)
 
 
 def _named(values: list[str], option: str) -> dict[str, str]:

@@ -1,0 +1,158 @@
+"""What each entry costs, side by side in one run: training, memory, latency, cache."""
+
+import json
+import os
+import resource
+import sys
+import tempfile
+import time
+from collections.abc import Sequence
+from concurrent.futures import ProcessPoolExecutor
+from contextlib import redirect_stderr, redirect_stdout
+from dataclasses import replace
+from multiprocessing import get_context
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+import torch
+from rich.console import Console
+from rich.progress import track
+
+from flythinker.comparison.config import Comparison, Unit
+from flythinker.data.example import Example
+from flythinker.data.prompt import Prompt
+from flythinker.decoding.sampling import Sampling, generate_arguments
+from flythinker.evaluation.evaluate import describe_environment
+from flythinker.files import atomic_write
+from flythinker.methods.base import Method
+from flythinker.model.cache import FlyThinkerCache
+from flythinker.model_folder import PersonalModel
+
+STEPS = 8
+"""Training steps that are timed."""
+NEW_TOKENS = 32
+"""Tokens over which the time per token is taken."""
+
+_COLUMNS = {
+    "train_seconds": "Training, s/example",
+    "train_gigabytes": "Peak memory in training, GB",
+    "first_token_seconds": "First token, s",
+    "token_milliseconds": "Per token, ms",
+    "cache_megabytes": "Cache of the prompt, MB",
+}
+
+
+def measure_efficiency(
+    comparison: Comparison, examples: Sequence[Example], rounds: int = 3
+) -> dict[str, Any]:
+    """Measure every entry `rounds` times, in turn, each time in a process of its own.
+
+    Training is `STEPS` optimizer steps of the entry's own settings; latency is that of one request
+    at a time over the first examples. Keeps `efficiency.json` in the results folder after each
+    round and goes on where it was.
+
+    Returns the file's data: `note`, `columns` (titles by key), `environment` and `entries`: by
+    label, one dict of figures per round.
+    """
+    path = comparison.results / "efficiency.json"
+    entries = {unit.name: unit for unit in reversed(comparison.units)}
+    units = [unit for unit in comparison.units if entries[unit.name] is unit]
+    data = json.loads(path.read_text()) if path.exists() else {"entries": {}}
+    data |= {
+        "note": f"Medians and range of {rounds} rounds in one run, every entry once a round in a "
+        f"process of its own: {STEPS} training steps as configured (without preparing the "
+        "examples), then one request at a time: time to the first token of the response, whatever "
+        f"is written before it included, and over the {NEW_TOKENS} tokens after it.",
+        "columns": {key: {"title": title} for key, title in _COLUMNS.items()},
+        "environment": describe_environment(),
+    }
+    todo = [
+        unit
+        for done in range(rounds)
+        for unit in units
+        if len(data["entries"].get(unit.label, [])) <= done
+    ]
+    for unit in track(todo, description="Efficiency", console=Console(stderr=True)):
+        # a fresh process: the peak memory of one is not another's
+        with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as pool:
+            figures = pool.submit(_measure, unit, comparison.section.response_tokens, examples[:3])
+            data["entries"].setdefault(unit.label, []).append(figures.result())
+        with atomic_write(path) as file:
+            json.dump(data, file, indent=1)
+    return data
+
+
+def _measure(
+    unit: Unit, response_tokens: int, examples: Sequence[Example]
+) -> dict[str, float | None]:
+    with tempfile.TemporaryDirectory() as folder:
+        method = _short(unit, Path(folder), response_tokens)
+        with open(os.devnull, "w") as quiet, redirect_stdout(quiet), redirect_stderr(quiet):
+            method.train()  # its bars have no place inside a bar
+        figures: dict[str, float | None] = {"train_seconds": None, "train_gigabytes": None}
+        if unit.method.trains:
+            runtimes = [
+                entry["train_runtime"]
+                for entry in method.personal.training["log_history"]
+                if "train_runtime" in entry
+            ]
+            rows = unit.config.training.train_batch_size
+            rows *= unit.config.training.gradient_accumulation_steps
+            figures["train_seconds"] = sum(runtimes) / method.personal.training["steps"] / rows
+            figures["train_gigabytes"] = _peak_gigabytes()
+        prompts = method.prompts(examples)
+        return figures | _latency(method, prompts) | _cache(method.personal, prompts)
+
+
+def _short(unit: Unit, folder: Path, response_tokens: int) -> Method:
+    """The unit's method with a training of `STEPS` steps and no more examples than that needs."""
+    training = unit.config.training
+    training.max_steps = STEPS
+    training.save_strategy = training.eval_strategy = "no"
+    needed = STEPS * training.train_batch_size * training.gradient_accumulation_steps
+    config = replace(unit.config, data=replace(unit.config.data, max_train=needed))
+    return unit.method(config, folder / "own", folder / "shared", response_tokens, **unit.options)
+
+
+def _latency(method: Method, prompts: Sequence[Prompt]) -> dict[str, float]:
+    """Seconds to the first token and milliseconds for each one after, medians over prompts."""
+
+    def seconds(prompt: Prompt, tokens: int) -> float:
+        begun = time.perf_counter()
+        method.respond([prompt], Sampling(tokens, temperature=0, min_new_tokens=tokens))
+        return time.perf_counter() - begun
+
+    method.respond(prompts[:1], Sampling(2))  # warm up
+    first = [seconds(prompt, 1) for prompt in prompts]
+    whole = [seconds(prompt, 1 + NEW_TOKENS) for prompt in prompts]
+    each = [(long - short) / NEW_TOKENS for short, long in zip(first, whole, strict=True)]
+    return {"first_token_seconds": median(first), "token_milliseconds": 1000 * median(each)}
+
+
+@torch.inference_mode()
+def _cache(personal: PersonalModel, prompts: Sequence[Prompt]) -> dict[str, float]:
+    """Megabytes that the cache of a read prompt holds: keys, values and thoughts of both parts."""
+    sizes = []
+    for prompt in prompts:
+        arguments = generate_arguments(personal, [prompt], Sampling(1))
+        read = ("input_ids", "attention_mask", "reasoner_input_ids", "reasoner_attention_mask")
+        cache = FlyThinkerCache(personal.model.config)
+        personal.model(
+            **{key: arguments[key] for key in read if key in arguments},
+            prompt_length=torch.tensor([len(prompt.prompt_ids)]),
+            past_key_values=cache,
+            logits_to_keep=1,
+        )
+        kept = [tensor for layer in cache.layers for tensor in (layer.keys, layer.values)]
+        kept.append(cache.thoughts)
+        sizes.append(sum(t.numel() * t.element_size() for t in kept if t is not None))
+    return {"cache_megabytes": median(sizes) / 1e6}
+
+
+def _peak_gigabytes() -> float:
+    """Of the accelerator, where there is one, else of this process."""
+    if torch.cuda.is_available():
+        return torch.cuda.max_memory_allocated() / 1e9
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak / (1e9 if sys.platform == "darwin" else 1e6)

@@ -1,0 +1,302 @@
+"""The report of a comparison: what was measured so far as one page and one JSON object."""
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+from rich.table import Table as TerminalTable
+from rich.text import Text as TerminalText
+
+from flythinker.comparison.config import Comparison
+from flythinker.comparison.page import Cell, Figure, Section, Table, Text, write_page
+from flythinker.comparison.run import Measured
+from flythinker.comparison.tables import (
+    Rows,
+    personal_rows,
+    position_rows,
+    result_rows,
+    segment_rows,
+)
+from flythinker.data.example import Example
+from flythinker.evaluation import plots
+from flythinker.evaluation.attribution import attribution
+from flythinker.evaluation.compare import METRICS
+from flythinker.evaluation.evaluate import describe_environment
+from flythinker.evaluation.report import (
+    ARROWS,
+    COLOURS,
+    SIGNS,
+    choose_examples,
+    format_difference,
+    format_interval,
+    format_value,
+)
+from flythinker.evaluation.segments import SEGMENT_METRICS
+from flythinker.files import atomic_write
+from flythinker.model_folder import load_tokenizer
+
+EFFICIENCY = "efficiency.json"
+_SHOWN = ("loss", "rouge1", "rouge2", "rougeL", "corpus_bleu", "meteor", "bertscore", "length")
+
+
+def write_comparison(
+    comparison: Comparison, measured: Sequence[Measured], examples: Sequence[Example], title: str
+) -> dict[str, Any]:
+    """Write `report.html`, `report.md` and `report.json` into the results folder.
+
+    Returns the data of the JSON file: `results`, `positions`, `segments`, `personal` (see
+    `tables`), `attribution`, `efficiency` (None where not measured) and what ran.
+    """
+    section, references = comparison.section, [example.target for example in examples]
+    written = {one.unit.id: one.texts for one in measured if one.texts is not None}
+    efficiency = comparison.results / EFFICIENCY
+    tokenizer = load_tokenizer(comparison.config.model.generator)
+    data: dict[str, Any] = {
+        "title": title,
+        "examples": len(examples),
+        "users": len({example.user_id for example in examples}),
+        "environment": describe_environment(),
+        "results": result_rows(measured, references, section),
+        "positions": position_rows(measured, section),
+        "segments": segment_rows(measured, references, section, tokenizer),
+        "personal": personal_rows(measured),
+        "attribution": attribution(written, examples) if written else None,
+        "efficiency": json.loads(efficiency.read_text()) if efficiency.exists() else None,
+        "units": [_describe(one) for one in measured],
+    }
+    sections = [
+        _results(data["results"]),
+        _along("Held-out loss along the text", data["positions"], ["loss"]),
+        _along("Texts along the text", data["segments"], list(SEGMENT_METRICS)),
+        _personal(data["personal"]),
+        _attribution(data["attribution"], measured),
+        _efficiency(data["efficiency"]),
+        _texts(measured, examples),
+        _settings(data["units"], data["environment"]),
+    ]
+    subtitle = (
+        f"{data['examples']} held-out texts by {data['users']} users; responses of up to "
+        f"{section.response_tokens} tokens"
+    )
+    page = comparison.results / "report.html"
+    write_page(page, title, subtitle, [s for s in sections if s is not None])
+    with atomic_write(page.with_suffix(".json")) as file:
+        json.dump(data, file, indent=1)
+    return data
+
+
+def terminal_table(rows: Rows) -> TerminalTable:
+    """The results for the terminal: a line per entry, a column per metric."""
+    shown = [metric for metric in _SHOWN if any(metric in row["metrics"] for row in rows)]
+    table = TerminalTable(caption="✓ better, ✗ worse, ≈ unclear against the best baseline (95 %)")
+    table.add_column("")
+    for metric in shown:
+        table.add_column(f"{METRICS[metric].label} {ARROWS[METRICS[metric].better]}".strip())
+    for row in rows:
+        cells = []
+        for metric in shown:
+            cell = row["metrics"].get(metric)
+            text = "–" if cell is None else f"{_value(cell, metric)} {SIGNS.get(_sign(cell), '')}"
+            cells.append(TerminalText(text, style=COLOURS.get(_sign(cell), "")))
+        table.add_row(f"{row['label']} ({len(row['seeds'])})", *cells)
+    return table
+
+
+def _results(rows: Rows) -> Section:
+    return Section(
+        "Results",
+        "Mean over seeds ± their standard deviation. Under it the difference to the best baseline "
+        "(per metric, the best of all but FlyThinker) with its 95 % interval: paired bootstrap "
+        "over texts, the seeds of an entry taken together. ✓ better, ✗ worse, ≈ unclear. The best "
+        "of many is a little lucky, and nothing is corrected for the number of comparisons.",
+        [Table(["", *_labels(_shown(rows))], [_line(row, _shown(rows)) for row in rows])],
+    )
+
+
+def _along(title: str, segments: Sequence[dict[str, Any]], metrics: list[str]) -> Section | None:
+    if not segments:
+        return None
+    rows = segments[0]["rows"]
+    legend = [row["label"] for row in rows]
+    tables, figures = [], []
+    for metric in [m for m in metrics if any(m in row["metrics"] for row in rows)]:
+        columns = [f"{s['start']}-{s['end']} ({s['n_examples']} texts)" for s in segments]
+        lines = [
+            (
+                row["label"],
+                [_cell(segment["rows"][i]["metrics"].get(metric), metric) for segment in segments],
+            )
+            for i, row in enumerate(rows)
+        ]
+        curves = [
+            [
+                {"start": s["start"], "end": s["end"], "metrics": s["rows"][i]["metrics"]}
+                for s in segments
+                if metric in s["rows"][i]["metrics"]
+            ]
+            for i in range(len(rows))
+        ]
+        label = METRICS[metric].label
+        tables.append(Table([label, *columns], lines, title=label if len(metrics) > 1 else ""))
+        figures.append(Figure(plots.segment_curves(curves, metric), label))
+    note = (
+        "By position in the response, in tokens. Later segments hold fewer and other texts: "
+        "compare entries within a segment. A written text that ended before a segment scores 0 in "
+        "it."
+    )
+    return Section(title, note, tables, figures, legend)
+
+
+def _personal(rows: Rows) -> Section | None:
+    if not rows:
+        return None
+
+    def cell(difference: dict[str, Any]) -> Cell:
+        text = format_difference(difference, "loss")
+        return _marked(text, format_interval(difference, "loss"), difference["verdict"])
+
+    lines = [
+        (
+            row["label"],
+            [Cell(format_value(row["own"], "loss")), cell(row["swapped"]), cell(row["none"])],
+        )
+        for row in rows
+    ]
+    columns = ["", "Loss, own history", "own − another user's", "own − none"]
+    return Section(
+        "Is it personal?",
+        "Held-out loss (nats/token) with the user's own past texts, minus the loss with another "
+        "user's and with none. Below 0: the own history helps. More training alone does not show "
+        "here.",
+        [Table(columns, lines)],
+    )
+
+
+def _attribution(data: dict[str, Any] | None, measured: Sequence[Measured]) -> Section | None:
+    if data is None:
+        return None
+    labels = {one.unit.id: f"{one.unit.label}, seed {one.unit.seed}" for one in measured}
+    judged = {"The users' own texts": data["real"]} | data["methods"]
+    lines = []
+    for name, scores in judged.items():
+        cells = [
+            Cell(
+                f"{scores[key]['value']:.3f}",
+                f"[{scores[key]['low']:.3f}, {scores[key]['high']:.3f}]",
+            )
+            for key in ("accuracy", "probability", "rank")
+        ]
+        lines.append((labels.get(name, name), cells))
+    return Section(
+        "Whose text does it resemble?",
+        f"A classifier trained on {data['train_texts']} real past texts of {data['users']} users "
+        "names the author of each written text. It also goes by the subject, so it knows the "
+        f"users' own texts at best; always naming the commonest user is right {data['chance']:.2f} "
+        "of the time.",
+        [Table(["", "Accuracy ↑", "Probability of the user ↑", "Rank of the user ↓"], lines)],
+    )
+
+
+def _efficiency(data: dict[str, Any] | None) -> Section | None:
+    if data is None:
+        return None
+    columns = {key: column["title"] for key, column in data["columns"].items()}
+    lines = []
+    for label, runs in data["entries"].items():
+        cells = []
+        for key in columns:
+            values = [run[key] for run in runs if run.get(key) is not None]
+            spread = f"{min(values):.3g} to {max(values):.3g}" if len(values) > 1 else ""
+            cells.append(Cell(f"{median(values):.3g}" if values else "–", spread))
+        lines.append((label, cells))
+    return Section("Efficiency", data["note"], [Table(["", *columns.values()], lines)])
+
+
+def _texts(measured: Sequence[Measured], examples: Sequence[Example]) -> Section | None:
+    first = {one.unit.name: one for one in reversed(measured) if one.texts is not None}
+    shown = [one for one in measured if first.get(one.unit.name) is one]
+    if not shown:
+        return None
+    groups = []
+    for i in choose_examples(examples):
+        texts = [Text(one.unit.label, one.texts[i]) for one in shown if one.texts is not None]
+        real = Text("What they wrote", examples[i].target)
+        groups.append((examples[i].user_id, examples[i].query, [real, *texts]))
+    return Section(
+        "Texts side by side",
+        "Chosen by position in the data, of different users where possible, without looking at any "
+        "output. The first seed of each entry. (In the HTML report.)",
+        texts=groups,
+    )
+
+
+def _settings(units: Sequence[dict[str, Any]], environment: dict[str, str]) -> Section:
+    lines = [
+        (unit["label"], [Cell(str(unit["seed"])), Cell(unit["steps"]), Cell(unit["options"])])
+        for unit in units
+    ]
+    facts = [(name, [Cell(value)]) for name, value in environment.items()]
+    return Section(
+        "What ran",
+        "",
+        [Table(["", "Seed", "Training", "Options"], lines), Table(["", "This report"], facts)],
+    )
+
+
+def _describe(one: Measured) -> dict[str, Any]:
+    history = one.training.get("log_history", [])
+    seconds = sum(entry.get("train_runtime", 0.0) for entry in history)
+    steps = one.training.get("steps", 0)
+    return {
+        "name": one.unit.name,
+        "label": one.unit.label,
+        "seed": one.unit.seed,
+        "steps": f"{steps} steps, {seconds / 60:.0f} min" if steps else "none",
+        "options": ", ".join(f"{key} {value}" for key, value in one.unit.options.items()) or "–",
+    }
+
+
+def _shown(rows: Rows) -> list[str]:
+    return [metric for metric in _SHOWN if any(metric in row["metrics"] for row in rows)]
+
+
+def _labels(metrics: Sequence[str]) -> list[str]:
+    return [f"{METRICS[m].label} {ARROWS[METRICS[m].better]}".strip() for m in metrics]
+
+
+def _line(row: dict[str, Any], metrics: Sequence[str]) -> tuple[str, list[Cell]]:
+    seeds = len(row["seeds"])
+    heading = f"{row['label']} ({seeds} seed{'s' if seeds > 1 else ''})"
+    return heading, [_cell(row["metrics"].get(metric), metric) for metric in metrics]
+
+
+def _cell(cell: dict[str, Any] | None, metric: str) -> Cell:
+    if cell is None:
+        return Cell("–")
+    if cell["difference"] is None:
+        return Cell(_value(cell, metric))
+    note = (
+        f"{format_difference(cell['difference'], metric)} "
+        f"{format_interval(cell['difference'], metric)}"
+    )
+    return _marked(_value(cell, metric), note, cell["verdict"])
+
+
+def _marked(text: str, note: str, verdict: str) -> Cell:
+    return Cell(text, f"{note} {SIGNS[verdict]}".strip(), verdict)
+
+
+def _value(cell: dict[str, Any], metric: str) -> str:
+    value = format_value(cell["value"], metric)
+    return value if cell["sd"] is None else f"{value} ± {format_value(cell['sd'], metric)}"
+
+
+def _sign(cell: dict[str, Any] | None) -> str:
+    return "" if cell is None or cell["verdict"] is None else cell["verdict"]
+
+
+def report_path(comparison: Comparison) -> Path:
+    """Where `write_comparison` puts the page."""
+    return comparison.results / "report.html"

@@ -1,0 +1,69 @@
+"""A whole comparison: every unit in turn, then what was measured, by entry and seed."""
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from rich.console import Console
+
+from flythinker.comparison.config import Comparison, Unit
+from flythinker.comparison.unit import (
+    OUTPUTS,
+    TRAINING,
+    losses_file,
+    missing_files,
+    run_unit,
+)
+from flythinker.data.example import Example, read_examples, sample_examples
+from flythinker.decoding.generate import read_outputs
+from flythinker.errors import FlyThinkerError
+from flythinker.evaluation.positions import load_losses
+
+
+@dataclass
+class Measured:
+    """What was measured of one unit, in the examples' order; what is missing is `None`."""
+
+    unit: Unit
+    losses: dict[str, list[NDArray[np.float32]]] = field(default_factory=dict)
+    """Nats of each response token by history: "own", "swapped", "none"."""
+    texts: list[str] | None = None
+    training: dict[str, Any] = field(default_factory=dict)
+
+
+def read_test(comparison: Comparison) -> list[Example]:
+    """The examples that everything is measured on."""
+    examples = sample_examples(read_examples(comparison.section.test), comparison.section.examples)
+    if not examples:
+        raise FlyThinkerError(f"{comparison.section.test}: no examples to compare on")
+    return examples
+
+
+def run(comparison: Comparison, examples: Sequence[Example]) -> None:
+    """Run every unit; what is already measured is not repeated."""
+    console = Console(stderr=True)
+    for number, unit in enumerate(comparison.units, start=1):
+        if missing_files(comparison, unit):
+            console.rule(f"{number} of {len(comparison.units)}: {unit.label}, seed {unit.seed}")
+        run_unit(comparison, unit, examples)
+
+
+def collect(comparison: Comparison, examples: Sequence[Example]) -> list[Measured]:
+    """Read what was measured so far, of units that have at least something."""
+    collected = []
+    for unit in comparison.units:
+        folder = comparison.results / unit.id
+        measured = Measured(unit)
+        for history in ("own", "swapped", "none"):
+            if (folder / losses_file(history)).exists():
+                measured.losses[history] = load_losses(folder / losses_file(history))
+        if (folder / OUTPUTS).exists():
+            measured.texts = read_outputs(folder / OUTPUTS, examples)
+        if (folder / TRAINING).exists():
+            measured.training = json.loads((folder / TRAINING).read_text())
+        if measured.losses or measured.texts is not None:
+            collected.append(measured)
+    return collected

@@ -1,0 +1,193 @@
+"""From what was measured to rows: seeds pooled, each entry against the best baseline."""
+
+from collections.abc import Sequence
+from dataclasses import asdict
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from transformers import PreTrainedTokenizerBase
+
+from flythinker.comparison.config import CompareSection
+from flythinker.comparison.run import Measured
+from flythinker.evaluation.compare import METRICS, Measurements, compared, measure_texts, verdict
+from flythinker.evaluation.positions import loss_statistics
+from flythinker.evaluation.segments import metrics_by_segment
+from flythinker.evaluation.significance import paired_difference, ratio
+from flythinker.methods.flythinker import FlyThinker
+
+SEGMENT = 100
+"""Tokens of a segment of the response."""
+
+Rows = list[dict[str, Any]]
+
+
+def result_rows(
+    measured: Sequence[Measured], references: Sequence[str], section: CompareSection
+) -> Rows:
+    """One JSON-able row per entry: `name`, `label`, `seeds` and `metrics`.
+
+    Each cell of `metrics` has the fields of `compared` over all seeds together (a text's scores
+    are summed over the seeds before texts are resampled), `per_seed` values, their standard
+    deviation `sd` (None for one seed), and `against`, the label of the entry that `difference`
+    is to.
+    """
+    apart = {
+        name: [_measure(one, references, section.bert_model) for one in group]
+        for name, group in _by_entry(measured).items()
+    }
+    return _compared_rows(measured, apart, section)
+
+
+def position_rows(measured: Sequence[Measured], section: CompareSection) -> list[dict[str, Any]]:
+    """Held-out loss by segment: `start`, `end`, `n_examples` and `rows` as in `result_rows`."""
+    lengths = [len(nats) for one in measured[:1] for nats in one.losses.get("own", [])]
+    segments = []
+    for start in range(0, max(lengths, default=0), SEGMENT):
+        reaching = [i for i, length in enumerate(lengths) if length > start]
+        apart = {
+            name: [_losses(one, slice(start, start + SEGMENT), reaching) for one in group]
+            for name, group in _by_entry(measured).items()
+        }
+        segments.append(
+            {
+                "start": start,
+                "end": start + SEGMENT,
+                "n_examples": len(reaching),
+                "rows": _compared_rows(measured, apart, section),
+            }
+        )
+    return segments
+
+
+def segment_rows(
+    measured: Sequence[Measured],
+    references: Sequence[str],
+    section: CompareSection,
+    tokenizer: PreTrainedTokenizerBase,
+) -> list[dict[str, Any]]:
+    """Text metrics by segment, in the form of `position_rows`."""
+    by_unit = {
+        one.unit.id: metrics_by_segment(
+            one.texts, references, tokenizer, SEGMENT, section.response_tokens, section.bert_model
+        )
+        for one in measured
+        if one.texts is not None
+    }
+    written = [one for one in measured if one.unit.id in by_unit]
+    segments = []
+    for i, first in enumerate(next(iter(by_unit.values()), [])):
+        apart = {
+            name: [by_unit[one.unit.id][i].measured for one in group]
+            for name, group in _by_entry(written).items()
+        }
+        segments.append(
+            {
+                "start": first.start,
+                "end": first.end,
+                "n_examples": first.n_examples,
+                "rows": _compared_rows(written, apart, section),
+            }
+        )
+    return segments
+
+
+def personal_rows(measured: Sequence[Measured]) -> Rows:
+    """What a user's own history is worth: own minus swapped and own minus none, nats/token.
+
+    One row per entry that was measured with all three: `own`, and for "swapped" and "none" an
+    `Interval` as a dict with its `verdict` (negative = the own history helps = "better").
+    """
+    rows = []
+    for name, group in _by_entry(measured).items():
+        group = [one for one in group if {"own", "swapped", "none"} <= one.losses.keys()]
+        if not group:
+            continue
+        sums = {
+            history: np.sum([loss_statistics(one.losses[history]) for one in group], axis=0)
+            for history in ("own", "swapped", "none")
+        }
+        row: dict[str, Any] = {"name": name, "label": group[0].unit.label, "seeds": _seeds(group)}
+        row["own"] = ratio(sums["own"].sum(axis=0))
+        for history in ("swapped", "none"):
+            difference = paired_difference(sums["own"], sums[history])
+            row[history] = asdict(difference) | {
+                "verdict": verdict("loss", difference, len(sums["own"]))
+            }
+        rows.append(row)
+    return rows
+
+
+def pool(apart: Sequence[Measurements]) -> Measurements:
+    """Measurements of several seeds as one: their statistics add up, text by text."""
+    common = [metric for metric in apart[0] if all(metric in one for one in apart)]
+    return {
+        metric: (np.sum([one[metric][0] for one in apart], axis=0), apart[0][metric][1])
+        for metric in common
+    }
+
+
+def best_baseline(
+    pooled: dict[str, Measurements], candidates: Sequence[str], metric: str
+) -> str | None:
+    """The candidate with the best value of a metric that has a better direction."""
+    values = {
+        name: pooled[name][metric][1](pooled[name][metric][0].sum(axis=0))
+        for name in candidates
+        if metric in pooled[name]
+    }
+    if not values or METRICS[metric].better is None:
+        return None
+    choose = min if METRICS[metric].better == "lower" else max
+    return choose(values, key=lambda name: values[name])
+
+
+def _compared_rows(
+    measured: Sequence[Measured], apart: dict[str, list[Measurements]], section: CompareSection
+) -> Rows:
+    groups = _by_entry(measured)
+    pooled = {name: pool(seeds) for name, seeds in apart.items()}
+    baselines = [
+        name for name, group in groups.items() if not issubclass(group[0].unit.method, FlyThinker)
+    ]
+    rows = []
+    for name, group in groups.items():
+        metrics = {}
+        for metric in pooled[name]:
+            other = section.baseline or best_baseline(pooled, baselines, metric)
+            against = pooled.get(other, {}) if other is not None else {}
+            statistics = [one[metric] for one in apart[name]]
+            values = [float(estimate(rows.sum(axis=0))) for rows, estimate in statistics]
+            metrics[metric] = compared(metric, pooled[name], against) | {
+                "per_seed": values,
+                "sd": float(np.std(values, ddof=1)) if len(values) > 1 else None,
+                "against": groups[other][0].unit.label if other in groups else None,
+            }
+        label = group[0].unit.label
+        rows.append({"name": name, "label": label, "seeds": _seeds(group), "metrics": metrics})
+    return rows
+
+
+def _by_entry(measured: Sequence[Measured]) -> dict[str, list[Measured]]:
+    groups: dict[str, list[Measured]] = {}
+    for one in measured:
+        groups.setdefault(one.unit.name, []).append(one)
+    return groups
+
+
+def _seeds(group: Sequence[Measured]) -> list[int]:
+    return [one.unit.seed for one in group]
+
+
+def _measure(one: Measured, references: Sequence[str], bert_model: str | None) -> Measurements:
+    measurements = _losses(one, slice(None), range(len(references)))
+    if one.texts is not None:
+        measurements |= measure_texts(one.texts, references, bert_model)
+    return measurements
+
+
+def _losses(one: Measured, part: slice, examples: Sequence[int]) -> Measurements:
+    if "own" not in one.losses:
+        return {}
+    nats: list[NDArray[np.float32]] = [one.losses["own"][i][part] for i in examples]
+    return {"loss": (loss_statistics(nats), ratio)}
