@@ -19,6 +19,9 @@ class Sampling:
         temperature: 0 decodes greedily.
         seed: of the sampling; the same seed gives the same text.
         min_new_tokens: shortest response, in tokens, for timings; 0 = it ends where it ends.
+        top_k: draw among the k likeliest tokens; 0 = all.
+        repetition_penalty: above 1, tokens already in prompt or response get less likely.
+        stop: the response ends before the first of these; `Writer` only.
     """
 
     max_new_tokens: int = 512
@@ -26,6 +29,9 @@ class Sampling:
     top_p: float = 0.95
     seed: int = 0
     min_new_tokens: int = 0
+    top_k: int = 0
+    repetition_penalty: float = 1.0
+    stop: tuple[str, ...] = ()
 
 
 def generate_arguments(
@@ -45,7 +51,8 @@ def generate_arguments(
         "do_sample": sampled,
         "temperature": sampling.temperature if sampled else None,
         "top_p": sampling.top_p if sampled else None,
-        "top_k": 0 if sampled else None,
+        "top_k": sampling.top_k if sampled else None,
+        "repetition_penalty": sampling.repetition_penalty,
         "eos_token_id": end_of_turn_id(tokenizer),
         "pad_token_id": tokenizer.pad_token_id,
     }

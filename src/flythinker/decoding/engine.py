@@ -1,0 +1,170 @@
+"""Passes of both parts over the texts in the slots."""
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from flythinker.decoding.slots import ATTENTION, SlotCache
+from flythinker.errors import FlyThinkerError
+from flythinker.model import FlyThinkerForCausalLM
+from flythinker.model.fusion import fuse, mean_embedding_norm, rescale, shift
+
+
+@dataclass
+class Place:
+    """Where a text stands: tokens read so far by each part, and where its prompt ends."""
+
+    generator: int = 0
+    reasoner: int = 0
+    prompt_length: int = 0
+    apart: bool = False
+
+
+class Engine:
+    """A FlyThinker model and the caches of the texts it is writing.
+
+    The model is taken over: its attention is set to `grouped_attention`, which computes the same.
+
+    Attributes:
+        model: with or without a Reasoner (λ = 0).
+        places: of the texts in slots 0 to n - 1; there are no gaps.
+    """
+
+    def __init__(self, model: FlyThinkerForCausalLM, slots: int) -> None:
+        """Raises `FlyThinkerError` for a part that does not attend to all tokens before."""
+        self.model = model
+        self.weight = model.config.fusion_weight
+        self.thinks = self.weight != 0
+        parts = [model.generator, *([model.reasoner] if self.thinks else [])]
+        for part in parts:
+            kinds = set(getattr(part.config, "layer_types", None) or ["full_attention"])
+            if kinds != {"full_attention"} or getattr(part.config, "sliding_window", None):
+                raise FlyThinkerError(
+                    f"{type(part).__name__} has layers that do not attend to the whole text: "
+                    "write with `model.generate`"
+                )
+            part.set_attn_implementation(ATTENTION)
+        self.generator_cache = SlotCache(model.generator, slots)
+        self.reasoner_cache = SlotCache(model.reasoner, slots) if self.thinks else None
+        self.norm = mean_embedding_norm(model.get_input_embeddings())
+        width = model.config.thought_size if self.thinks else 0
+        self.last_thoughts = torch.zeros(slots, width, dtype=model.dtype, device=model.device)
+        self.places: list[Place] = []
+
+    @torch.inference_mode()
+    def join(self, prompt_ids: list[int], reasoner_ids: list[int] | None = None) -> Tensor:
+        """Read the prompt of a new text in the next slot; returns logits [vocab] of what follows.
+
+        `reasoner_ids` is the Reasoner's own prompt, where it has one.
+        """
+        if reasoner_ids is not None and self.thinks and self.model.config.injection == "input":
+            raise FlyThinkerError(
+                'a Reasoner with a prompt of its own needs injection "output" or "global"'
+            )
+        slot = len(self.places)
+        place = Place(prompt_length=len(prompt_ids), apart=reasoner_ids is not None)
+        self.places.append(place)
+        self.last_thoughts[slot] = 0
+        ids = torch.tensor([prompt_ids], device=self.model.device)
+        if reasoner_ids is not None and self.thinks:
+            own = torch.tensor([reasoner_ids], device=self.model.device)
+            thoughts = self._think(slot, own)
+            logits = self._write(slot, ids, None, logits_to_keep=1)
+            self.last_thoughts[slot] = thoughts[0, -1]
+            place.reasoner = own.shape[1]
+            place.generator = ids.shape[1]
+            return logits[0, -1]
+        return self.read(ids, slot, logits_to_keep=1)[0, -1]
+
+    @torch.inference_mode()
+    def read(self, ids: Tensor, first: int = 0, logits_to_keep: int = 0) -> Tensor:
+        """Read new tokens [n, T] of the texts in slots `first` to `first` + n - 1.
+
+        Returns logits [n, T or the last `logits_to_keep`, vocab]. The thought of a token's
+        predecessor is all it needs, so the two parts do not wait for each other within a step.
+        """
+        rows = slice(first, first + len(ids))
+        shifted = None
+        if self.thinks:
+            thoughts = self._think(first, ids)
+            shifted = shift(thoughts, self.last_thoughts[rows, None])
+        logits = self._write(first, ids, shifted, logits_to_keep)
+        if self.thinks:
+            self.last_thoughts[rows] = thoughts[:, -1]
+        for place in self.places[rows]:
+            place.generator += ids.shape[1]
+            place.reasoner += ids.shape[1]
+        return logits
+
+    @torch.inference_mode()
+    def leave(self, slot: int) -> None:
+        """Free a slot; the text in the last slot moves into it."""
+        last = len(self.places) - 1
+        if slot < last:
+            place = self.places[last]
+            self.generator_cache.move(last, slot, place.generator)
+            if self.reasoner_cache is not None:
+                self.reasoner_cache.move(last, slot, place.reasoner)
+            self.last_thoughts[slot] = self.last_thoughts[last]
+            self.places[slot] = place
+        self.places.pop()
+
+    def _think(self, first: int, ids: Tensor) -> Tensor:
+        """norm(r) of new tokens, [n, T, d_R]."""
+        starts = [place.reasoner for place in self.places[first : first + len(ids)]]
+        assert self.model.reasoner is not None
+        assert self.reasoner_cache is not None
+        columns, mask = _place(self.reasoner_cache, first, starts, ids)
+        thoughts = self.model.reasoner(
+            input_ids=ids,
+            attention_mask=mask,
+            position_ids=columns,
+            past_key_values=self.reasoner_cache,
+            use_cache=True,
+        ).last_hidden_state
+        return rescale(thoughts, self.norm)
+
+    def _write(
+        self, first: int, ids: Tensor, shifted: Tensor | None, logits_to_keep: int
+    ) -> Tensor:
+        """Logits after new tokens, with `shifted` thoughts [n, T, d_R] added."""
+        places = self.places[first : first + len(ids)]
+        starts = [place.generator for place in places]
+        columns, mask = _place(self.generator_cache, first, starts, ids)
+        embeds = self.model.get_input_embeddings()(ids)
+        if shifted is not None:
+            gate = self._gate(places, columns)
+            embeds = fuse(embeds, shifted, gate, self.weight, self.model.projection)
+        return self.model.generator(
+            inputs_embeds=embeds,
+            attention_mask=mask,
+            position_ids=columns,
+            past_key_values=self.generator_cache,
+            use_cache=True,
+            logits_to_keep=logits_to_keep,
+        ).logits
+
+    def _gate(self, places: list[Place], columns: Tensor) -> Tensor:
+        """Which positions get a thought, bool [n, T]; see `thought_gate`."""
+        injection = self.model.config.injection
+        ends = torch.tensor([[place.prompt_length] for place in places], device=columns.device)
+        in_prompt = columns < ends
+        apart = torch.tensor([[place.apart] for place in places], device=columns.device)
+        wanted = {
+            "global": ~(apart & in_prompt),
+            "input": in_prompt & ~apart,
+            "output": ~in_prompt,
+        }[injection]
+        return (columns > 0) & wanted
+
+
+def _place(cache: SlotCache, first: int, starts: list[int], ids: Tensor) -> tuple[Tensor, Tensor]:
+    """Columns [n, T] of new tokens, and the mask [n, 1, T, L] of what each may see."""
+    tokens = ids.shape[1]
+    steps = torch.arange(tokens, device=ids.device)
+    columns = torch.tensor(starts, device=ids.device)[:, None] + steps
+    end = max(starts) + tokens
+    cache.place(first, columns, end)
+    seen = torch.arange(end, device=ids.device)
+    return columns, seen <= columns[:, None, :, None]

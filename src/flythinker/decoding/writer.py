@@ -1,0 +1,183 @@
+"""`Writer`: many texts at once, joining and leaving as they come and end."""
+
+from collections import deque
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import Literal
+
+import torch
+from tokenizers.decoders import DecodeStream
+
+from flythinker.data.prompt import Prompt, end_of_turn_id
+from flythinker.decoding.engine import Engine
+from flythinker.decoding.sampler import Sampler
+from flythinker.decoding.sampling import Sampling
+from flythinker.model_folder import PersonalModel
+
+FinishReason = Literal["stop", "length", "cancelled"]
+
+
+@dataclass(eq=False)
+class Writing:
+    """One text as it is written.
+
+    Attributes:
+        prompt: what it answers. `sampling`: how it is drawn.
+        token_ids: written so far, without the token that ended it.
+        text: written so far, without a stop string; what may still become one is held back.
+        finish_reason: "stop" (it ended by itself or at a stop string), "length", "cancelled";
+            `None` while it is being written.
+    """
+
+    prompt: Prompt
+    sampling: Sampling
+    token_ids: list[int] = field(default_factory=list)
+    text: str = ""
+    finish_reason: FinishReason | None = None
+    _pending: str = ""  # decoded, and held back
+
+    def cancel(self) -> None:
+        """Stop; its slot is free at the next step."""
+        self.finish_reason = self.finish_reason or "cancelled"
+
+
+class Writer:
+    """Continuous batching over one model: each step reads one token of every text in work.
+
+    A new text joins at the next step, one prompt a step, while there is a free slot. What a text
+    becomes does not depend on its company: it is what `generate` writes of it alone.
+    """
+
+    def __init__(self, personal: PersonalModel, slots: int = 8) -> None:
+        """`personal.model` is taken over, see `Engine`. `slots`: texts at the same time."""
+        self.personal = personal
+        self.slots = slots
+        self.engine = Engine(personal.model, slots)
+        self.eos = end_of_turn_id(personal.tokenizer)
+        self.waiting: deque[Writing] = deque()
+        self.working: list[_Slot] = []
+
+    def submit(self, prompt: Prompt, sampling: Sampling) -> Writing:
+        """Queue a text; `step` writes it."""
+        writing = Writing(prompt, sampling)
+        self.waiting.append(writing)
+        return writing
+
+    @property
+    def idle(self) -> bool:
+        """Whether there is nothing to write."""
+        return not self.waiting and not self.working
+
+    @torch.inference_mode()
+    def step(self) -> list[tuple[Writing, str]]:
+        """Write one token of every text; returns the texts that grew or ended and what was added.
+
+        Texts that ended have left when it returns.
+        """
+        changed = self._remove_finished()
+        logits = []
+        if self.working:
+            ids = [[slot.last] for slot in self.working]
+            read = self.engine.read(torch.tensor(ids, device=self.personal.model.device))
+            logits = list(read[:, -1])
+        if joining := self._next_waiting():
+            prompt = joining.prompt
+            logits.append(self.engine.join(prompt.prompt_ids, prompt.reasoner_ids))
+            self.working.append(_Slot(joining, self.personal, self.eos))
+        for slot, scores in zip(self.working, logits, strict=True):
+            if added := slot.advance(scores):
+                changed.append((slot.writing, added))
+            elif slot.writing.finish_reason:
+                changed.append((slot.writing, ""))
+        self._remove_finished()
+        return changed
+
+    def write(self, prompts: Sequence[Prompt], sampling: Sampling) -> list[str]:
+        """Write a response to each prompt, as many at a time as there are slots.
+
+        Each is drawn with the seed `sampling.seed`, so the same prompt gives the same text.
+        """
+        writings = [self.submit(prompt, sampling) for prompt in prompts]
+        while not self.idle:
+            self.step()
+        return [writing.text.strip() for writing in writings]
+
+    def stream(self, prompt: Prompt, sampling: Sampling) -> Iterator[str]:
+        """Write one text and yield it in pieces; abandoning the iterator cancels it."""
+        writing = self.submit(prompt, sampling)
+        try:
+            while writing.finish_reason is None:
+                yield from (added for one, added in self.step() if one is writing and added)
+        finally:
+            writing.cancel()
+
+    def _next_waiting(self) -> Writing | None:
+        while self.waiting and len(self.working) < self.slots:
+            writing = self.waiting.popleft()
+            if writing.finish_reason is None:
+                return writing
+        return None
+
+    def _remove_finished(self) -> list[tuple[Writing, str]]:
+        """Free the slots of texts that have ended; the last text takes the place of each."""
+        left = []
+        for number in reversed(range(len(self.working))):
+            writing = self.working[number].writing
+            if writing.finish_reason is not None:
+                left.append((writing, ""))
+                self.engine.leave(number)
+                self.working[number] = self.working[-1]
+                self.working.pop()
+        return left
+
+
+class _Slot:
+    """A text in work: its sampler, its decoder, and when it ends."""
+
+    def __init__(self, writing: Writing, personal: PersonalModel, eos: int) -> None:
+        self.writing = writing
+        self.eos = eos
+        self.ids = list(writing.prompt.prompt_ids)
+        self.sampler = Sampler(writing.sampling, len(self.ids), eos, personal.model.device)
+        self.tokenizer = personal.tokenizer
+        self.stream = DecodeStream(skip_special_tokens=True)
+        self.last = self.ids[-1]
+
+    def advance(self, logits: torch.Tensor) -> str:
+        """Draw the next token; returns what it adds to the text."""
+        writing = self.writing
+        self.last = self.sampler.draw(logits, self.ids)
+        self.ids.append(self.last)
+        if self.last == self.eos:
+            return self._end("stop", whole=True)
+        writing.token_ids.append(self.last)
+        writing._pending += self.stream.step(self.tokenizer.backend_tokenizer, self.last) or ""
+        for stop in writing.sampling.stop:
+            if stop in writing._pending:
+                writing._pending = writing._pending.partition(stop)[0]
+                return self._end("stop")
+        if len(writing.token_ids) == writing.sampling.max_new_tokens:
+            return self._end("length", whole=True)
+        return self._release(held=_may_become(writing._pending, writing.sampling.stop))
+
+    def _end(self, reason: FinishReason, whole: bool = False) -> str:
+        writing = self.writing
+        writing.finish_reason = reason
+        if whole:  # bytes that the stream held back because they are no character yet
+            text = self.tokenizer.decode(writing.token_ids, skip_special_tokens=True)
+            writing._pending += text[len(writing.text + writing._pending) :]
+        return self._release(held=0)
+
+    def _release(self, held: int) -> str:
+        writing = self.writing
+        cut = len(writing._pending) - held
+        added, writing._pending = writing._pending[:cut], writing._pending[cut:]
+        writing.text += added
+        return added
+
+
+def _may_become(text: str, stops: Sequence[str]) -> int:
+    """How many characters at the end of `text` begin a stop string."""
+    return max(
+        (n for stop in stops for n in range(1, len(stop)) if text.endswith(stop[:n])), default=0
+    )

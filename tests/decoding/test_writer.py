@@ -1,0 +1,152 @@
+"""The Writer writes what `generate` writes, whatever the company."""
+
+from dataclasses import replace
+
+import pytest
+import torch
+
+from flythinker.data.prompt import Prompt, build_prompt
+from flythinker.decoding.sampling import Sampling, respond
+from flythinker.decoding.writer import Writer, Writing, _Slot
+from flythinker.model_folder import PersonalModel, load_model_folder, load_tokenizer
+from flythinker.training.run import build_model
+
+GREEDY = Sampling(max_new_tokens=20, temperature=0)
+
+
+@pytest.fixture
+def personal(configure) -> PersonalModel:
+    """Tiny, with thoughts that matter."""
+    config = configure("model.projection=pad")
+    model = build_model(config.model, None).eval()
+    tokenizer = load_tokenizer(config.model.generator)
+    return PersonalModel(model, tokenizer, config.prompt, {})
+
+
+@pytest.fixture
+def prompts(personal, examples):
+    return [build_prompt(e, personal.tokenizer, personal.prompt) for e in examples[:7]]
+
+
+def alone(personal, prompt, sampling):
+    return respond(personal, [prompt], sampling)[0]
+
+
+def test_greedy_texts_are_those_of_generate(personal, prompts):
+    expected = [alone(personal, prompt, GREEDY) for prompt in prompts]
+    assert len(set(expected)) > 3
+    assert Writer(personal, slots=3).write(prompts, GREEDY) == expected
+
+
+@pytest.mark.parametrize(
+    "sampling",
+    [
+        Sampling(24, seed=3),
+        Sampling(24, temperature=1.0, top_p=1.0, seed=4),
+        Sampling(24, temperature=0.7, top_p=0.8, top_k=20, repetition_penalty=1.3, seed=5),
+        Sampling(24, temperature=0, repetition_penalty=1.5),
+        Sampling(24, temperature=1.5, min_new_tokens=24, seed=6),
+    ],
+    ids=str,
+)
+def test_sampled_texts_are_those_of_generate_with_the_same_seed(personal, prompts, sampling):
+    expected = [alone(personal, prompt, sampling) for prompt in prompts]
+    assert Writer(personal, slots=4).write(prompts, sampling) == expected
+
+
+def test_texts_join_and_leave_in_the_middle(personal, prompts):
+    lengths = [3, 17, 9, 1, 12, 5, 8]
+    settings = [replace(GREEDY, max_new_tokens=n) for n in lengths]
+    writer = Writer(personal, slots=3)
+    writings = []
+    for prompt, sampling in zip(prompts, settings, strict=True):
+        writings.append(writer.submit(prompt, sampling))
+        writer.step()
+        writer.step()
+    while not writer.idle:
+        writer.step()
+    for writing, prompt, sampling in zip(writings, prompts, settings, strict=True):
+        assert writing.text.strip() == alone(personal, prompt, sampling)
+        assert writing.finish_reason in ("stop", "length")
+        assert len(writing.token_ids) <= sampling.max_new_tokens
+
+
+def test_different_requests_share_a_batch(personal, prompts):
+    settings = [GREEDY, Sampling(15, seed=1), Sampling(15, temperature=1.2, top_k=5, seed=2)]
+    writer = Writer(personal, slots=3)
+    writings = [writer.submit(p, s) for p, s in zip(prompts, settings, strict=False)]
+    while not writer.idle:
+        writer.step()
+    texts = [writing.text.strip() for writing in writings]
+    assert texts == [alone(personal, p, s) for p, s in zip(prompts, settings, strict=False)]
+
+
+def test_a_stream_in_pieces_is_the_text(personal, prompts):
+    pieces = list(Writer(personal).stream(prompts[0], GREEDY))
+    assert len(pieces) > 3
+    assert "".join(pieces).strip() == alone(personal, prompts[0], GREEDY)
+
+
+def test_a_stop_string_ends_the_text_before_it(personal, prompts):
+    text = alone(personal, prompts[0], GREEDY)
+    stop = text[4:7]
+    writer = Writer(personal)
+    pieces = list(writer.stream(prompts[0], replace(GREEDY, stop=("never", stop))))
+    assert "".join(pieces).strip() == text.partition(stop)[0].strip()
+    assert writer.idle
+
+
+def test_cancelling_frees_the_slot_and_disturbs_nobody(personal, prompts):
+    writer = Writer(personal, slots=2)
+    first, second, third = (writer.submit(prompt, GREEDY) for prompt in prompts[:3])
+    waiting = writer.submit(prompts[3], GREEDY)
+    for _ in range(4):
+        writer.step()
+    first.cancel()
+    waiting.cancel()
+    while not writer.idle:
+        writer.step()
+    assert first.finish_reason == waiting.finish_reason == "cancelled"
+    assert 0 < len(first.token_ids) < 6
+    assert waiting.token_ids == []
+    for writing, prompt in ((second, prompts[1]), (third, prompts[2])):
+        assert writing.text.strip() == alone(personal, prompt, GREEDY)
+
+
+def test_an_abandoned_stream_leaves_nothing_behind(personal, prompts):
+    writer = Writer(personal)
+    pieces = writer.stream(prompts[0], GREEDY)
+    next(pieces)
+    pieces.close()
+    writer.step()
+    assert writer.idle
+    assert writer.engine.places == []
+
+
+def test_a_reasoner_with_a_prompt_of_its_own(personal, examples):
+    config = replace(personal.prompt, k=0, reasoner_k=2, reasoner_profile_tokens=80)
+    prompts = [build_prompt(e, personal.tokenizer, config) for e in examples[:4]]
+    expected = [alone(personal, prompt, GREEDY) for prompt in prompts]
+    assert Writer(personal, slots=2).write(prompts, GREEDY) == expected
+
+
+def test_text_of_several_bytes_a_character_streams_whole(personal):
+    """Byte-level tokens that are no characters alone are held back until they are."""
+    tokenizer = personal.tokenizer
+    ids = tokenizer("naïve – “café” 日本", add_special_tokens=False)["input_ids"]
+    writing = Writing(Prompt([5, 6], [], ()), replace(GREEDY, max_new_tokens=len(ids)))
+    slot = _Slot(writing, personal, tokenizer.eos_token_id)
+    for token in ids:
+        logits = torch.zeros(personal.model.config.vocab_size)
+        logits[token] = 1
+        slot.advance(logits)
+    assert writing.text == "naïve – “café” 日本"
+
+
+def test_the_real_model_writes_the_same(examples):
+    personal = load_model_folder("smollm2-135m")
+    config = replace(personal.prompt, k=1, profile_tokens=60)
+    prompts = [build_prompt(e, personal.tokenizer, config) for e in examples[:3]]
+    sampling = replace(GREEDY, max_new_tokens=12)
+    expected = [alone(personal, prompt, sampling) for prompt in prompts]
+    assert Writer(personal, slots=2).write(prompts, sampling) == expected
