@@ -39,7 +39,7 @@ demo: setup
 	@echo "  $(FLY) write --model $(DEMO)/flythinker/model --history FOLDER --query 'Write about the sea.'"
 
 test: setup
-	$(BIN)/pytest
+	$(BIN)/pytest -n auto
 
 test-slow: setup
 	$(BIN)/pytest -m slow

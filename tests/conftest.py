@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 import yaml
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 from transformers import (
@@ -20,6 +21,9 @@ from flythinker.data.example import Document, Example, write_examples
 from flythinker.training.config import RunConfig, load_config
 from flythinker.training.run import build_trainer
 from flythinker.training.trainer import FlyThinkerTrainer
+
+# Tests run side by side: threads of tiny operations would wait more than they compute.
+torch.set_num_threads(1)
 
 _CHAT_TEMPLATE = (
     "{% for m in messages %}<|im_start|>{{ m.role }}\n{{ m.content }}<|im_end|>\n{% endfor %}"

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from flythinker.decoding.prefix import Prefix, PrefixCache
 from flythinker.decoding.slots import ATTENTION, SlotCache
 from flythinker.errors import FlyThinkerError
 from flythinker.model import FlyThinkerForCausalLM
@@ -29,9 +30,10 @@ class Engine:
     Attributes:
         model: with or without a Reasoner (λ = 0).
         places: of the texts in slots 0 to n - 1; there are no gaps.
+        prefixes: prompts read before, `prefix_bytes` of them at most.
     """
 
-    def __init__(self, model: FlyThinkerForCausalLM, slots: int) -> None:
+    def __init__(self, model: FlyThinkerForCausalLM, slots: int, prefix_bytes: int = 0) -> None:
         """Raises `FlyThinkerError` for a part that does not attend to all tokens before."""
         self.model = model
         self.weight = model.config.fusion_weight
@@ -50,6 +52,7 @@ class Engine:
         self.norm = mean_embedding_norm(model.get_input_embeddings())
         width = model.config.thought_size if self.thinks else 0
         self.last_thoughts = torch.zeros(slots, width, dtype=model.dtype, device=model.device)
+        self.prefixes = PrefixCache(prefix_bytes)
         self.places: list[Place] = []
 
     @torch.inference_mode()
@@ -65,17 +68,20 @@ class Engine:
         slot = len(self.places)
         place = Place(prompt_length=len(prompt_ids), apart=reasoner_ids is not None)
         self.places.append(place)
-        self.last_thoughts[slot] = 0
-        ids = torch.tensor([prompt_ids], device=self.model.device)
-        if reasoner_ids is not None and self.thinks:
-            own = torch.tensor([reasoner_ids], device=self.model.device)
-            thoughts = self._think(slot, own)
-            logits = self._write(slot, ids, None, logits_to_keep=1)
-            self.last_thoughts[slot] = thoughts[0, -1]
-            place.reasoner = own.shape[1]
-            place.generator = ids.shape[1]
-            return logits[0, -1]
-        return self.read(ids, slot, logits_to_keep=1)[0, -1]
+        thought_of = reasoner_ids or prompt_ids
+        thoughts = self._recall(slot, place, prompt_ids, thought_of)
+        shifted = None
+        if self.thinks:
+            new = self._think(slot, self._ids(thought_of[place.reasoner :]))[0]
+            thoughts = torch.cat([thoughts, new])
+            self.last_thoughts[slot] = thoughts[-1]
+            if not place.apart:
+                shifted = shift(thoughts[None], None)[:, place.generator :]
+        unread = self._ids(prompt_ids[place.generator :])
+        logits = self._write(slot, unread, shifted, logits_to_keep=1)
+        place.generator, place.reasoner = len(prompt_ids), len(thought_of)
+        self._remember(slot, place, prompt_ids, thought_of, thoughts)
+        return logits[0, -1]
 
     @torch.inference_mode()
     def read(self, ids: Tensor, first: int = 0, logits_to_keep: int = 0) -> Tensor:
@@ -109,6 +115,44 @@ class Engine:
             self.last_thoughts[slot] = self.last_thoughts[last]
             self.places[slot] = place
         self.places.pop()
+
+    def _recall(
+        self, slot: int, place: Place, prompt_ids: list[int], thought_of: list[int]
+    ) -> Tensor:
+        """Begin a slot with what a prompt before has in common; returns its thoughts [n, d_R]."""
+        thoughts = self.last_thoughts[:0]
+        place.generator, prefix = self.prefixes.find(self._kind(place), prompt_ids)
+        if prefix is not None:
+            self.generator_cache.copy_in(slot, prefix.keys, prefix.values, place.generator)
+        if self.reasoner_cache is not None:
+            place.reasoner, prefix = self.prefixes.find("reasoner", thought_of)
+            if prefix is not None and prefix.thoughts is not None:
+                self.reasoner_cache.copy_in(slot, prefix.keys, prefix.values, place.reasoner)
+                thoughts = prefix.thoughts[: place.reasoner]
+        return thoughts
+
+    def _remember(
+        self,
+        slot: int,
+        place: Place,
+        prompt_ids: list[int],
+        thought_of: list[int],
+        thoughts: Tensor,
+    ) -> None:
+        """Keep a prompt just read for the next one that begins as it does."""
+        if self.prefixes.max_bytes == 0:
+            return
+        kept = self.generator_cache.copy_out(slot, len(prompt_ids))
+        self.prefixes.put(self._kind(place), prompt_ids, Prefix(*kept))
+        if self.reasoner_cache is not None:
+            kept = self.reasoner_cache.copy_out(slot, len(thought_of))
+            self.prefixes.put("reasoner", thought_of, Prefix(*kept, thoughts))
+
+    def _kind(self, place: Place) -> str:
+        return "generator" if self.thinks and not place.apart else "generator without thoughts"
+
+    def _ids(self, ids: list[int]) -> Tensor:
+        return torch.tensor([ids], device=self.model.device)
 
     def _think(self, first: int, ids: Tensor) -> Tensor:
         """norm(r) of new tokens, [n, T, d_R]."""

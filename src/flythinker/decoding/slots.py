@@ -38,6 +38,18 @@ class SlotCache(Cache):
             for values in (layer.keys, layer.values):
                 values[target, :, :length] = values[source, :, :length]
 
+    def copy_out(self, slot: int, length: int) -> tuple[Tensor, Tensor]:
+        """Keys and values [layers, heads, length, head_dim] of the beginning of a slot, copied."""
+        keys = torch.stack([layer.keys[slot, :, :length] for layer in self.layers])
+        return keys, torch.stack([layer.values[slot, :, :length] for layer in self.layers])
+
+    def copy_in(self, slot: int, keys: Tensor, values: Tensor, length: int) -> None:
+        """Begin a slot with the first `length` columns of what `copy_out` gave."""
+        for layer, own_keys, own_values in zip(self.layers, keys, values, strict=True):
+            layer.reserve(length)
+            layer.keys[slot, :, :length] = own_keys[:, :length]
+            layer.values[slot, :, :length] = own_values[:, :length]
+
     def n_bytes(self) -> int:
         """What the cache holds, free columns included."""
         return sum(
@@ -73,8 +85,7 @@ class SlotLayer(CacheLayerMixin):
         """Write new keys and values [rows, heads, tokens, head_dim]; returns all up to `end`."""
         if not self.is_initialized:
             self.lazy_initialization(key_states, value_states)
-        if self.end > self.keys.shape[2]:
-            self.keys, self.values = self._grown(self.keys), self._grown(self.values)
+        self.reserve(self.end)
         rows = slice(self.first, self.first + len(key_states))
         for kept, new in ((self.keys, key_states), (self.values, value_states)):
             if len(new) == 1:  # columns of one row follow each other
@@ -84,9 +95,13 @@ class SlotLayer(CacheLayerMixin):
                 kept[slots, :, self.columns] = new.transpose(1, 2)
         return self.keys[rows, :, : self.end], self.values[rows, :, : self.end]
 
-    def _grown(self, values: Tensor) -> Tensor:
-        capacity = max(self.end, 2 * values.shape[2], _BLOCK)
-        return nn.functional.pad(values, (0, 0, 0, capacity - values.shape[2]))
+    def reserve(self, columns: int) -> None:
+        """Grow to hold so many columns, by doubling."""
+        capacity = self.keys.shape[2]
+        if columns > capacity:
+            more = (0, 0, 0, max(columns, 2 * capacity, _BLOCK) - capacity)
+            self.keys = nn.functional.pad(self.keys, more)
+            self.values = nn.functional.pad(self.values, more)
 
     def get_mask_sizes(self, query_length: int) -> tuple[int, int]:
         """Length and offset of a mask; the passes here bring their own."""

@@ -48,11 +48,16 @@ class Writer:
     becomes does not depend on its company: it is what `generate` writes of it alone.
     """
 
-    def __init__(self, personal: PersonalModel, slots: int = 8) -> None:
-        """`personal.model` is taken over, see `Engine`. `slots`: texts at the same time."""
+    def __init__(self, personal: PersonalModel, slots: int = 8, prefix_bytes: int = 2**30) -> None:
+        """Make room for `slots` texts at the same time.
+
+        `personal.model` is taken over, see `Engine`. Prompts read are kept in up to `prefix_bytes`
+        of memory, so that the next prompt that begins as one of them (the same user's profile)
+        costs only what differs.
+        """
         self.personal = personal
         self.slots = slots
-        self.engine = Engine(personal.model, slots)
+        self.engine = Engine(personal.model, slots, prefix_bytes)
         self.eos = end_of_turn_id(personal.tokenizer)
         self.waiting: deque[Writing] = deque()
         self.working: list[_Slot] = []
