@@ -295,24 +295,27 @@ def inspect(
     """Show what each thought does in a text, which words it is near, and a map of them by user."""
     from dataclasses import asdict, replace
 
-    from flythinker.data.example import read_examples, sample_examples
+    from flythinker.data.example import read_examples
+    from flythinker.data.folder import read_document
     from flythinker.evaluation import inspect as inspecting
     from flythinker.evaluation.evaluate import describe_model
     from flythinker.evaluation.inspect_page import write_inspection
-    from flythinker.evaluation.thought_map import collect, draw_map
+    from flythinker.evaluation.thought_map import collect, draw_map, map_texts
     from flythinker.model_folder import load_model_folder
 
     known = read_examples(data)
     example = inspecting.choose(known, user, index)
     if text is not None:
-        example = replace(example, target=text.read_text(encoding="utf-8"))
+        document = read_document(text)
+        example = replace(example, target=document.text if document else "")
+    texts = [] if map_by == "none" else map_texts(known, examples)
     personal = load_model_folder(model)
     inspecting.check_thinks(personal, model)
     chosen = effect or inspecting.default_effect(personal)
     inspection = inspecting.inspect_example(personal, example, chosen)
     drawn = None
     if map_by != "none":
-        drawn = draw_map(collect(personal, sample_examples(known, examples)), map_by)
+        drawn = draw_map(collect(personal, texts), map_by)
     settings = {"model": model, "data": data, "text": text or "the user's own"}
     write_inspection(out, example, inspection, drawn, settings | describe_model(personal))
     if as_json:

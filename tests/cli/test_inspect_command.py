@@ -6,12 +6,11 @@ from command import fail, succeed
 
 def test_inspect_writes_a_page_and_prints_its_numbers(trained: Path, data: Path, tmp_path: Path):
     text, page = tmp_path / "text.txt", tmp_path / "page.html"
-    text.write_text("The Congress <will> act.\n")
+    text.write_text("The Congress <will> act.\n", encoding="utf-8")
     arguments = ("--model", trained, "--user", "someone", "--text", text, "--examples", 5)
     shown = json.loads(succeed("inspect", f"{data}/val.jsonl", *arguments, "--out", page, "--json"))
-    assert (
-        "".join(token["text"] for token in shown["tokens"]) == "The Congress <will> act.<|im_end|>"
-    )
+    read = "".join(token["text"] for token in shown["tokens"])
+    assert read == "The Congress <will> act.<|im_end|>"
     assert shown["effect"] == "local"
     assert all(token["thought"] and token["kl"] > 0 for token in shown["tokens"])
     assert len(shown["map"]) == 7

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 from torch.nn.functional import cross_entropy, kl_div, log_softmax
-from transformers import AutoTokenizer, LlamaConfig, LlamaModel
+from transformers import AutoTokenizer, GPT2Config, GPT2LMHeadModel, LlamaConfig, LlamaModel
 
 from flythinker import FlyThinkerForCausalLM
 from flythinker.data.batch import Row, encode_prompt
@@ -17,7 +17,14 @@ from flythinker.data.prompt import PromptConfig, build_prompt
 from flythinker.errors import FlyThinkerError
 from flythinker.evaluation import inspect
 from flythinker.evaluation.inspect_page import colour_scale, shade, visible, write_inspection
-from flythinker.evaluation.thought_map import Points, collect, draw_map, project, separation
+from flythinker.evaluation.thought_map import (
+    Points,
+    collect,
+    draw_map,
+    map_texts,
+    project,
+    separation,
+)
 from flythinker.model.parts import load_generator
 from flythinker.model_folder import PersonalModel
 
@@ -28,13 +35,17 @@ Make = Callable[..., PersonalModel]
 
 @pytest.fixture
 def make(backbone: Path) -> Make:
-    """`make(injection=…, projection=…, width=…, zero=…, **prompt)`: a tiny model that thinks."""
+    """`make(injection=…, projection=…, width=…, zero=…, gpt2=…, **prompt)`: a tiny, thinking model.
+
+    `gpt2`: the Generator is one, with absolute positions, LayerNorm and a tied head.
+    """
 
     def build(
         injection: str = "global",
         projection: str = "linear",
         width: int = 32,
         zero: bool = False,
+        gpt2: bool = False,
         **prompt: object,
     ) -> PersonalModel:
         tokenizer = AutoTokenizer.from_pretrained(backbone)
@@ -48,7 +59,7 @@ def make(backbone: Path) -> Make:
             initializer_range=0.2,
         )
         model = FlyThinkerForCausalLM.from_generator_reasoner_pretrained(
-            load_generator(str(backbone)),
+            _gpt2(len(tokenizer)) if gpt2 else load_generator(str(backbone)),
             LlamaModel(config).eval(),
             injection=injection,
             projection=projection,
@@ -60,6 +71,18 @@ def make(backbone: Path) -> Make:
     return build
 
 
+def _gpt2(vocabulary: int) -> GPT2LMHeadModel:
+    config = GPT2Config(
+        vocab_size=vocabulary,
+        n_embd=32,
+        n_layer=2,
+        n_head=2,
+        n_positions=512,
+        initializer_range=0.1,
+    )
+    return GPT2LMHeadModel(config).eval()
+
+
 def encoded(personal: PersonalModel, example: Example) -> Row:
     return encode_prompt(build_prompt(example, personal.tokenizer, personal.prompt))
 
@@ -69,6 +92,7 @@ WAYS = [
     {"injection": "output", "projection": "linear"},
     {"injection": "input", "projection": "linear", "width": 16},
     {"injection": "global", "projection": "linear", "reasoner_k": 2},
+    {"injection": "global", "projection": "pad", "width": 16, "gpt2": True},
 ]
 
 
@@ -293,9 +317,18 @@ def test_points_are_means_over_the_thoughts_of_a_text_and_single_ones(make, exam
         np.testing.assert_allclose(mine[-1], vectors[-1], atol=1e-5)
 
 
-def test_a_map_needs_three_texts(make, examples):
+def test_a_map_is_of_three_texts_or_more(examples):
+    empty = replace(examples[0], target=" ")
+    assert len(map_texts([empty, *examples[:6]], limit=5)) == 5
+    assert empty not in map_texts([empty, *examples[:6]], limit=7)
     with pytest.raises(FlyThinkerError, match="three texts or more, here are 2"):
-        collect(make(), [*examples[:2], replace(examples[2], target="")])
+        map_texts([*examples[:2], empty], limit=100)
+
+
+@pytest.mark.parametrize("method", ["pca", "tsne"])
+def test_the_smallest_map_is_drawn(make, examples, method):
+    drawn = draw_map(collect(make(), examples[:3]), method)
+    assert (drawn.texts, len(drawn.figures), len(drawn.numbers)) == (3, 7, 7)
 
 
 # The page
@@ -352,6 +385,10 @@ def test_the_page_shows_every_token_and_runs_none(make, page, examples):
 
     response = encoded(personal, example)
     tokens = [a for _, a in parsed.tags if "tabindex" in a]
+    tips = [a["id"] for _, a in parsed.tags if a.get("role") == "tooltip"]
+    assert [token["aria-describedby"] for token in tokens] == tips
+    assert len(set(tips)) == len(tips)
+    assert ".token:focus + .tip" in html
     assert len(tokens) == response["length"] - response["prompt_length"]
     assert {token["tabindex"] for token in tokens} == {"0"}
     assert sum("thoughtless" in token["class"] for token in tokens) == 1
@@ -364,13 +401,14 @@ def test_the_page_shows_every_token_and_runs_none(make, page, examples):
 def test_the_page_has_the_numbers_and_the_map(make, page, examples):
     personal = make()
     html = page(personal, examples[0])
+    assert "longer than response_tokens" not in html
     tokens = inspect.inspect_example(personal, examples[0], "local").tokens
     largest = max(tokens, key=lambda token: token.kl)
     assert html.count(f"<td>{largest.kl:.2g}</td>") >= 1
     assert f"{largest.nats:.3f} nats with, {largest.nats_without:.3f} without" in html
     assert html.count("<svg") == 7
     assert "2 others" in html
-    assert "● user &lt;0&gt; $x$" in html
+    assert "●</i> user &lt;0&gt; $x$" in html
     assert "stroke: var(--series-1)" in html or "fill: var(--series-1)" in html
     assert "#fe01" not in html
 
@@ -381,6 +419,16 @@ def test_the_page_of_thoughts_that_do_nothing(make, page, examples):
     assert "thoughts change nothing" in html
     assert "thoughts of this text are zero" in html
     assert {a["style"] for _, a in Page(html).tags if a.get("tabindex")} == {"--shade: 0%"}
+
+
+def test_a_cut_text_says_so_and_a_page_does_without_a_map(make, examples, tmp_path):
+    inspection = inspect.inspect_example(make(response_tokens=5), examples[5], "global")
+    assert inspection.cut
+    assert len(inspection.tokens) <= 5
+    write_inspection(tmp_path / "page.html", examples[5], inspection, None, {})
+    html = (tmp_path / "page.html").read_text()
+    assert "only the beginning, the text is longer than response_tokens" in html
+    assert "Thoughts by user" not in html
 
 
 def test_shades_grow_with_the_effect():

@@ -17,7 +17,7 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from flythinker.data.batch import Row, encode_prompt
 from flythinker.data.example import Example
-from flythinker.data.prompt import build_prompt
+from flythinker.data.prompt import build_prompt, end_of_turn_id
 from flythinker.errors import FlyThinkerError
 from flythinker.model import FlyThinkerCache
 from flythinker.model.fusion import align, fuse, mean_embedding_norm, rescale, shift, thought_gate
@@ -53,7 +53,8 @@ class Inspection:
 
     `mean_share` is the length of the mean thought over the mean length of the thoughts (1: they
     are all the same; `None`: there are none, or they are zero), `mean_words` the tokens nearest to
-    the mean. `skipped_tokens` of the vocabulary were not considered as near words.
+    the mean. `skipped_tokens` of the vocabulary were not considered as near words. `cut`: the text
+    is longer than `response_tokens`, and only its beginning was read.
     """
 
     effect: Effect
@@ -61,6 +62,7 @@ class Inspection:
     mean_share: float | None
     mean_words: tuple[str, ...]
     skipped_tokens: int
+    cut: bool
 
 
 def choose(examples: Sequence[Example], user: str | None, index: int) -> Example:
@@ -128,6 +130,7 @@ def inspect_example(personal: PersonalModel, example: Example, effect: Effect) -
         float(mean.norm()) / length if length else None,
         nearest_words(personal, mean[None], readable)[0],
         vocabulary - len(readable),
+        cut=response[-1] != end_of_turn_id(personal.tokenizer),
     )
 
 
@@ -145,10 +148,10 @@ def effects(
             `"global"` takes away all thoughts, at two passes over the text.
     """
     prompt_length = row["prompt_length"]
-    targets = torch.tensor(row["input_ids"][prompt_length:], device=model.device)
+    targets = torch.tensor(row["input_ids"][prompt_length:])
     predictions = _local(model, row) if effect == "local" else _global(model, row)
     for target, pair in zip(targets, predictions, strict=True):
-        logs = log_softmax(pair.double(), dim=-1)
+        logs = log_softmax(pair.cpu().double(), dim=-1)  # not every accelerator has float64
         kl = kl_div(logs[1], logs[0], log_target=True, reduction="sum").clamp_min(0)
         nats = cross_entropy(logs, target.expand(2), reduction="none").tolist()
         yield float(kl), nats[0], nats[1]

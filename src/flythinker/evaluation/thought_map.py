@@ -20,7 +20,7 @@ from sklearn.metrics import pairwise_distances, silhouette_score
 from torch.nn.functional import normalize
 
 from flythinker.data.batch import encode_prompt
-from flythinker.data.example import Example
+from flythinker.data.example import Example, sample_examples
 from flythinker.data.prompt import build_prompt
 from flythinker.errors import FlyThinkerError
 from flythinker.evaluation.inspect import entering
@@ -75,6 +75,21 @@ class ThoughtMap:
     numbers: Sequence[Separation]
 
 
+def map_texts(examples: Sequence[Example], limit: int) -> list[Example]:
+    """Up to `limit` examples that have a target, a fixed sample.
+
+    Raises:
+        FlyThinkerError: there are fewer than three.
+    """
+    texts = sample_examples([e for e in examples if e.target.strip()], limit)
+    if len(texts) < 3:
+        raise FlyThinkerError(
+            f"a map needs three texts or more, here are {len(texts)}: "
+            "give more data, or use --map none"
+        )
+    return texts
+
+
 @torch.inference_mode()
 def collect(personal: PersonalModel, examples: Sequence[Example]) -> list[Points]:
     """Thoughts of the examples' targets, and three controls that are no thoughts.
@@ -84,15 +99,9 @@ def collect(personal: PersonalModel, examples: Sequence[Example]) -> list[Points
     the same positions; those of all tokens that the Reasoner read; and the final hidden states,
     of length 1, of the Generator where it reads the same without thoughts. Shows a progress bar.
 
-    Raises:
-        FlyThinkerError: fewer than three of the examples have a target.
+    Args:
+        examples: each with a target; `map_texts` gives such.
     """
-    examples = [example for example in examples if example.target.strip()]
-    if len(examples) < 3:
-        raise FlyThinkerError(
-            f"a map needs three texts or more, here are {len(examples)}: "
-            "raise --examples, or use --map none"
-        )
     model, means, tokens = personal.model, [], []
     for example in track(examples, "Thoughts by user", console=Console(stderr=True)):
         row = encode_prompt(build_prompt(example, personal.tokenizer, personal.prompt))
