@@ -12,6 +12,7 @@ from typing import Annotated, Literal
 import typer
 from rich.console import Console
 
+from flythinker.bench.cli import app as bench_app
 from flythinker.comparison.cli import app as comparison_app
 from flythinker.data.cli import app as data_app
 from flythinker.errors import FlyThinkerError
@@ -22,6 +23,7 @@ app = typer.Typer(
     help="Write long texts as one particular user would, thinking while generating.",
 )
 app.add_typer(data_app, name="data")
+app.add_typer(bench_app, name="bench")
 app.add_typer(comparison_app)  # without a name: its commands stand beside ours
 
 DataFile = Annotated[Path, typer.Argument(help="Examples: .jsonl, .json, .csv or .parquet.")]

@@ -1,0 +1,1 @@
+"""What things cost: every figure a ratio against the plain alternative in the same run."""
