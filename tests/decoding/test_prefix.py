@@ -40,14 +40,13 @@ def test_the_same_prompt_again_reads_one_token(monkeypatch):
     (prompt,) = prompts(0, 30)
     first = engine.join(prompt)
     read = []
-    generator = engine.model.generator
-    forward = generator.forward
+    write = engine._write
 
-    def counting(*args, **kwargs):
-        read.append(kwargs["inputs_embeds"].shape[1])
-        return forward(*args, **kwargs)
+    def counting(first, ids, *args, **kwargs):
+        read.append(ids.shape[1])
+        return write(first, ids, *args, **kwargs)
 
-    monkeypatch.setattr(generator, "forward", counting)
+    monkeypatch.setattr(engine, "_write", counting)
     assert_close(engine.join(prompt), first, **TOLERANCE)
     assert read == [1]
 

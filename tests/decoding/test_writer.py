@@ -1,5 +1,6 @@
 """The Writer writes what `generate` writes, whatever the company."""
 
+import copy
 from dataclasses import replace
 
 import pytest
@@ -28,6 +29,11 @@ def prompts(personal, examples):
     return [build_prompt(e, personal.tokenizer, personal.prompt) for e in examples[:7]]
 
 
+def make_writer(personal, **settings) -> Writer:
+    """A Writer with a copy of the model, which it takes over."""
+    return Writer(replace(personal, model=copy.deepcopy(personal.model)), **settings)
+
+
 def alone(personal, prompt, sampling):
     return respond(personal, [prompt], sampling)[0]
 
@@ -35,7 +41,7 @@ def alone(personal, prompt, sampling):
 def test_greedy_texts_are_those_of_generate(personal, prompts):
     expected = [alone(personal, prompt, GREEDY) for prompt in prompts]
     assert len(set(expected)) > 3
-    assert Writer(personal, slots=3).write(prompts, GREEDY) == expected
+    assert make_writer(personal, slots=3).write(prompts, GREEDY) == expected
 
 
 @pytest.mark.parametrize(
@@ -51,13 +57,13 @@ def test_greedy_texts_are_those_of_generate(personal, prompts):
 )
 def test_sampled_texts_are_those_of_generate_with_the_same_seed(personal, prompts, sampling):
     expected = [alone(personal, prompt, sampling) for prompt in prompts]
-    assert Writer(personal, slots=4).write(prompts, sampling) == expected
+    assert make_writer(personal, slots=4).write(prompts, sampling) == expected
 
 
 def test_texts_join_and_leave_in_the_middle(personal, prompts):
     lengths = [3, 17, 9, 1, 12, 5, 8]
     settings = [replace(GREEDY, max_new_tokens=n) for n in lengths]
-    writer = Writer(personal, slots=3)
+    writer = make_writer(personal, slots=3)
     writings = []
     for prompt, sampling in zip(prompts, settings, strict=True):
         writings.append(writer.submit(prompt, sampling))
@@ -73,7 +79,7 @@ def test_texts_join_and_leave_in_the_middle(personal, prompts):
 
 def test_different_requests_share_a_batch(personal, prompts):
     settings = [GREEDY, Sampling(15, seed=1), Sampling(15, temperature=1.2, top_k=5, seed=2)]
-    writer = Writer(personal, slots=3)
+    writer = make_writer(personal, slots=3)
     writings = [writer.submit(p, s) for p, s in zip(prompts, settings, strict=False)]
     while not writer.idle:
         writer.step()
@@ -82,7 +88,7 @@ def test_different_requests_share_a_batch(personal, prompts):
 
 
 def test_a_stream_in_pieces_is_the_text(personal, prompts):
-    pieces = list(Writer(personal).stream(prompts[0], GREEDY))
+    pieces = list(make_writer(personal).stream(prompts[0], GREEDY))
     assert len(pieces) > 3
     assert "".join(pieces).strip() == alone(personal, prompts[0], GREEDY)
 
@@ -90,14 +96,14 @@ def test_a_stream_in_pieces_is_the_text(personal, prompts):
 def test_a_stop_string_ends_the_text_before_it(personal, prompts):
     text = alone(personal, prompts[0], GREEDY)
     stop = text[4:7]
-    writer = Writer(personal)
+    writer = make_writer(personal)
     pieces = list(writer.stream(prompts[0], replace(GREEDY, stop=("never", stop))))
     assert "".join(pieces).strip() == text.partition(stop)[0].strip()
     assert writer.idle
 
 
 def test_cancelling_frees_the_slot_and_disturbs_nobody(personal, prompts):
-    writer = Writer(personal, slots=2)
+    writer = make_writer(personal, slots=2)
     first, second, third = (writer.submit(prompt, GREEDY) for prompt in prompts[:3])
     waiting = writer.submit(prompts[3], GREEDY)
     for _ in range(4):
@@ -114,7 +120,7 @@ def test_cancelling_frees_the_slot_and_disturbs_nobody(personal, prompts):
 
 
 def test_an_abandoned_stream_leaves_nothing_behind(personal, prompts):
-    writer = Writer(personal)
+    writer = make_writer(personal)
     pieces = writer.stream(prompts[0], GREEDY)
     next(pieces)
     pieces.close()
@@ -127,7 +133,7 @@ def test_a_reasoner_with_a_prompt_of_its_own(personal, examples):
     config = replace(personal.prompt, k=0, reasoner_k=2, reasoner_profile_tokens=80)
     prompts = [build_prompt(e, personal.tokenizer, config) for e in examples[:4]]
     expected = [alone(personal, prompt, GREEDY) for prompt in prompts]
-    assert Writer(personal, slots=2).write(prompts, GREEDY) == expected
+    assert make_writer(personal, slots=2).write(prompts, GREEDY) == expected
 
 
 def test_text_of_several_bytes_a_character_streams_whole(personal):
@@ -149,4 +155,4 @@ def test_the_real_model_writes_the_same(examples):
     prompts = [build_prompt(e, personal.tokenizer, config) for e in examples[:3]]
     sampling = replace(GREEDY, max_new_tokens=12)
     expected = [alone(personal, prompt, sampling) for prompt in prompts]
-    assert Writer(personal, slots=2).write(prompts, sampling) == expected
+    assert make_writer(personal, slots=2).write(prompts, sampling) == expected

@@ -1,10 +1,13 @@
 """Passes of both parts over the texts in the slots."""
 
 from dataclasses import dataclass
+from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
+from transformers import PreTrainedModel
 
+from flythinker.decoding.lean import LeanBackbone, can_be_lean
 from flythinker.decoding.packed import pack
 from flythinker.decoding.prefix import Prefix, PrefixCache
 from flythinker.decoding.slots import ATTENTION, SlotCache
@@ -26,8 +29,9 @@ class Place:
 class Engine:
     """A FlyThinker model and the caches of the texts it is writing.
 
-    The model is taken over: its attention is set to `grouped_attention` and its linear layers are
-    packed (see `pack`), which compute the same faster. It can no longer be trained or saved.
+    The model is taken over: its layers become lean (see `LeanBackbone`) where its family is known,
+    and packed ones with `grouped_attention` elsewhere, which compute the same faster. It no longer
+    works by itself, and says so.
 
     Attributes:
         model: with or without a Reasoner (λ = 0).
@@ -49,9 +53,13 @@ class Engine:
                     "write with `model.generate`"
                 )
             part.set_attn_implementation(ATTENTION)
-        pack(model)
         self.generator_cache = SlotCache(model.generator, slots)
         self.reasoner_cache = SlotCache(model.reasoner, slots) if self.thinks else None
+        self.lean_generator = _lean(model.generator)
+        self.lean_reasoner = _lean(model.reasoner) if self.thinks else None
+        pack(model)
+        for name in ("forward", "generate", "save_pretrained"):
+            setattr(model, name, _taken_over)
         self.norm = mean_embedding_norm(model.get_input_embeddings())
         width = model.config.thought_size if self.thinks else 0
         self.last_thoughts = torch.zeros(slots, width, dtype=model.dtype, device=model.device)
@@ -163,13 +171,17 @@ class Engine:
         assert self.model.reasoner is not None
         assert self.reasoner_cache is not None
         columns, mask = _place(self.reasoner_cache, first, starts, ids)
-        thoughts = self.model.reasoner(
-            input_ids=ids,
-            attention_mask=mask,
-            position_ids=columns,
-            past_key_values=self.reasoner_cache,
-            use_cache=True,
-        ).last_hidden_state
+        if self.lean_reasoner is not None:
+            embeds = self.model.reasoner.get_input_embeddings()(ids)
+            thoughts = self.lean_reasoner(embeds, columns, mask, self.reasoner_cache)
+        else:
+            thoughts = self.model.reasoner(
+                input_ids=ids,
+                attention_mask=mask,
+                position_ids=columns,
+                past_key_values=self.reasoner_cache,
+                use_cache=True,
+            ).last_hidden_state
         return rescale(thoughts, self.norm)
 
     def _write(
@@ -183,6 +195,9 @@ class Engine:
         if shifted is not None:
             gate = self._gate(places, columns)
             embeds = fuse(embeds, shifted, gate, self.weight, self.model.projection)
+        if self.lean_generator is not None:
+            hidden = self.lean_generator(embeds, columns, mask, self.generator_cache)
+            return self.model.get_output_embeddings()(hidden[:, -logits_to_keep:])
         return self.model.generator(
             inputs_embeds=embeds,
             attention_mask=mask,
@@ -204,6 +219,19 @@ class Engine:
             "output": ~in_prompt,
         }[injection]
         return (columns > 0) & wanted
+
+
+def _lean(part: PreTrainedModel) -> LeanBackbone | None:
+    """The part's layers in few operations, where that is known; they leave the model."""
+    if not can_be_lean(part):
+        return None
+    lean = LeanBackbone(part.base_model)
+    part.base_model.layers = nn.ModuleList()
+    return lean
+
+
+def _taken_over(*args: Any, **kwargs: Any) -> Any:
+    raise FlyThinkerError("an Engine or Writer has taken this model over: load it once more")
 
 
 def _place(cache: SlotCache, first: int, starts: list[int], ids: Tensor) -> tuple[Tensor, Tensor]:
