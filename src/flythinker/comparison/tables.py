@@ -43,7 +43,9 @@ def position_rows(measured: Sequence[Measured], section: CompareSection) -> list
     """Held-out loss by segment: `start`, `end`, `n_examples` and `rows` as in `result_rows`."""
     lengths = [len(nats) for one in measured[:1] for nats in one.losses.get("own", [])]
     segments = []
-    for start in range(0, max(lengths, default=0), SEGMENT):
+    # the token that ends a response of full length would be a segment of its own
+    longest = min(max(lengths, default=0), section.response_tokens)
+    for start in range(0, longest, SEGMENT):
         reaching = [i for i, length in enumerate(lengths) if length > start]
         apart = {
             name: [_losses(one, slice(start, start + SEGMENT), reaching) for one in group]

@@ -72,7 +72,7 @@ class Coconut(Tuned):
         arguments = generate_arguments(self.personal, prompts, sampling)
         embeds = generator.get_input_embeddings()(arguments.pop("input_ids"))
         mask = arguments.pop("attention_mask")
-        latents, *_ = think(generator, embeds, mask, self.latent_steps)
+        latents, _ = think(generator, embeds, mask, self.latent_steps)
         responses = generator.generate(
             inputs_embeds=torch.cat([embeds, latents], dim=1),
             attention_mask=extend(mask, self.latent_steps),
@@ -84,22 +84,25 @@ class Coconut(Tuned):
 
 def think(
     generator: PreTrainedModel, embeds: Tensor, mask: Tensor, steps: int
-) -> tuple[Tensor, Tensor, DynamicCache]:
+) -> tuple[Tensor, DynamicCache]:
     """Read left-padded prompts and take latent steps.
 
     Args:
         embeds: [B, P, d]. mask: [B, P].
 
-    Returns: the latents [B, steps, d], the last hidden state [B, 1, d] (which predicts the first
-        token of the response), and the cache of all that was read.
+    Returns: the latents [B, steps, d], and the cache of all that was read, which is everything but
+        the last latent (without latents: but the last token of the prompt).
     """
     cache = DynamicCache(config=generator.config)
-    latents: list[Tensor] = []
-    hidden = _read(generator, embeds, mask, cache)
+    latents = embeds[:, :0]
+    unread = embeds
     for step in range(steps):
-        latents.append(hidden)
-        hidden = _read(generator, hidden, extend(mask, step + 1), cache)
-    return torch.cat([embeds[:, :0], *latents], dim=1), hidden, cache
+        inputs = _inputs(unread, extend(mask, step), cache)
+        unread = generator.base_model(**inputs).last_hidden_state[:, -1:]
+        latents = torch.cat([latents, unread], dim=1)
+    if not steps:
+        generator.base_model(**_inputs(embeds[:, :-1], mask[:, :-1], cache))
+    return latents, cache
 
 
 def response_nats(generator: PreTrainedModel, batch: dict[str, Tensor], steps: int) -> list[Tensor]:
@@ -109,17 +112,17 @@ def response_nats(generator: PreTrainedModel, batch: dict[str, Tensor], steps: i
         batch["prompt_mask"],
         batch["response_labels"],
     )
-    _, first, cache = think(generator, embed(batch["prompt_ids"]), mask, steps)
+    prompt = embed(batch["prompt_ids"])
+    latents, cache = think(generator, prompt, mask, steps)
+    last = torch.cat([prompt, latents], dim=1)[:, -1:]
     # What predicts token t of the response has read the t tokens before it.
-    read = targets[:, :-1].clamp(min=0)
+    read = torch.cat([last, embed(targets[:, :-1].clamp(min=0))], dim=1)
     mask = torch.cat([extend(mask, steps), (targets[:, :-1] != IGNORED).to(mask.dtype)], dim=1)
-    rest = _read(generator, embed(read), mask, cache, last=read.shape[1])
-    rows = []
-    for hidden, row in zip(torch.cat([first, rest], dim=1), targets, strict=True):
-        labelled = row != IGNORED
-        logits = generator.get_output_embeddings()(hidden[labelled])
-        rows.append(cross_entropy(logits.float(), row[labelled], reduction="none"))
-    return rows
+    logits = generator(**_inputs(read, mask, cache)).logits
+    return [
+        cross_entropy(row[real].float(), labels[real], reduction="none")
+        for row, labels, real in zip(logits, targets, targets != IGNORED, strict=True)
+    ]
 
 
 def extend(mask: Tensor, count: int) -> Tensor:
@@ -127,19 +130,16 @@ def extend(mask: Tensor, count: int) -> Tensor:
     return torch.cat([mask, mask.new_ones(len(mask), count)], dim=1)
 
 
-def _read(
-    generator: PreTrainedModel, embeds: Tensor, mask: Tensor, cache: DynamicCache, last: int = 1
-) -> Tensor:
-    """The hidden states [B, last, d] at the end of new positions; `mask` covers the cache too."""
+def _inputs(embeds: Tensor, mask: Tensor, cache: DynamicCache) -> dict[str, Any]:
+    """What reads new positions [B, S, d] after the cache; `mask` covers both."""
     positions = (mask.long().cumsum(-1) - 1).clamp(min=0)[:, mask.shape[1] - embeds.shape[1] :]
-    outputs = generator.base_model(
-        inputs_embeds=embeds,
-        attention_mask=mask,
-        position_ids=positions,
-        past_key_values=cache,
-        use_cache=True,
-    )
-    return outputs.last_hidden_state[:, embeds.shape[1] - last :]
+    return {
+        "inputs_embeds": embeds,
+        "attention_mask": mask,
+        "position_ids": positions,
+        "past_key_values": cache,
+        "use_cache": True,
+    }
 
 
 class CoconutCollator(Collator):
