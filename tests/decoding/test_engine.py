@@ -48,6 +48,25 @@ def test_texts_in_slots_are_texts_alone(variant):
         assert_close(engine.read(ids, slot)[0, 0], full[i][n + 5], **TOLERANCE)
 
 
+@pytest.mark.parametrize("variant", VARIANTS, ids=str)
+def test_tokens_that_are_not_kept_are_as_if_never_read(variant):
+    model = tiny_flythinker(variant)
+    whole = copy.deepcopy(model)
+    engine = Engine(model, 3)
+    texts = [random_ids(length + 6, seed=length) for length in LENGTHS]
+    for text, n in zip(texts, LENGTHS, strict=True):
+        engine.join(text[:n].tolist())
+    wrong = torch.stack([text[n : n + 4] for text, n in zip(texts, LENGTHS, strict=True)])
+    right = [1, 2, 3]
+    for row, count in enumerate(right):
+        wrong[row, count:] = 7
+    engine.read(wrong)
+    engine.keep(right)
+    rest = [text[n + k : n + k + 1] for text, n, k in zip(texts, LENGTHS, right, strict=True)]
+    for row, text, n, k in zip(engine.read(torch.stack(rest)), texts, LENGTHS, right, strict=True):
+        assert_close(row[0], expected(whole, text, n)[n + k], **TOLERANCE)
+
+
 def test_a_freed_slot_keeps_nothing_of_its_last_text():
     model = tiny_flythinker(PLAIN)
     whole = copy.deepcopy(model)

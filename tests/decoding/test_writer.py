@@ -145,8 +145,19 @@ def test_text_of_several_bytes_a_character_streams_whole(personal):
     for token in ids:
         logits = torch.zeros(personal.model.config.vocab_size)
         logits[token] = 1
-        slot.advance(logits)
+        slot.advance(logits[None], [])
     assert writing.text == "naïve – “café” 日本"
+
+
+@pytest.mark.parametrize("sampling", [GREEDY, Sampling(temperature=0.1, seed=2)], ids=str)
+@pytest.mark.parametrize("slots", [1, 3])
+def test_drafts_change_nothing_but_the_number_of_steps(personal, prompts, sampling, slots):
+    sampling = replace(sampling, max_new_tokens=60, stop=("1982 w",))
+    plain = make_writer(personal, slots=slots, draft_tokens=0)
+    drafting = make_writer(personal, slots=slots, draft_tokens=6)
+    assert drafting.write(prompts, sampling) == plain.write(prompts, sampling)
+    assert plain.drafted == 0
+    assert 0 < drafting.accepted < drafting.drafted  # some proved right, some wrong
 
 
 def test_the_real_model_writes_the_same(examples):

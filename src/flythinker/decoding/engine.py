@@ -63,6 +63,7 @@ class Engine:
         self.norm = mean_embedding_norm(model.get_input_embeddings())
         width = model.config.thought_size if self.thinks else 0
         self.last_thoughts = torch.zeros(slots, width, dtype=model.dtype, device=model.device)
+        self.read_tokens, self.read_thoughts = 0, self.last_thoughts[:, None]  # by the last `read`
         self.prefixes = PrefixCache(prefix_bytes)
         self.places: list[Place] = []
 
@@ -100,6 +101,7 @@ class Engine:
 
         Returns logits [n, T or the last `logits_to_keep`, vocab]. The thought of a token's
         predecessor is all it needs, so the two parts do not wait for each other within a step.
+        All of them count as read until `keep` says otherwise.
         """
         rows = slice(first, first + len(ids))
         shifted = None
@@ -109,10 +111,26 @@ class Engine:
         logits = self._write(first, ids, shifted, logits_to_keep)
         if self.thinks:
             self.last_thoughts[rows] = thoughts[:, -1]
+            self.read_thoughts = thoughts
+        self.read_tokens = ids.shape[1]
         for place in self.places[rows]:
             place.generator += ids.shape[1]
             place.reasoner += ids.shape[1]
         return logits
+
+    @torch.inference_mode()
+    def keep(self, counts: list[int]) -> None:
+        """Of the tokens [n, T] just read from slot 0 on, keep the first `counts[i]` of text i.
+
+        The others are as if never read: what they left in the caches is overwritten.
+        """
+        unread = [self.read_tokens - count for count in counts]
+        for slot, (place, count, back) in enumerate(zip(self.places, counts, unread, strict=True)):
+            if back:
+                place.generator -= back
+                place.reasoner -= back
+                if self.thinks:
+                    self.last_thoughts[slot] = self.read_thoughts[slot, count - 1]
 
     @torch.inference_mode()
     def leave(self, slot: int) -> None:

@@ -9,6 +9,7 @@ import torch
 from tokenizers.decoders import DecodeStream
 
 from flythinker.data.prompt import Prompt, end_of_turn_id
+from flythinker.decoding.draft import PromptLookup
 from flythinker.decoding.engine import Engine
 from flythinker.decoding.sampler import Sampler
 from flythinker.decoding.sampling import Sampling
@@ -46,19 +47,30 @@ class Writer:
 
     A new text joins at the next step, one prompt a step, while there is a free slot. What a text
     becomes does not depend on its company: it is what `generate` writes of it alone.
+
+    Attributes:
+        drafted, accepted: tokens drafted so far, and those of them that proved right.
     """
 
-    def __init__(self, personal: PersonalModel, slots: int = 8, prefix_bytes: int = 2**30) -> None:
+    def __init__(
+        self,
+        personal: PersonalModel,
+        slots: int = 8,
+        prefix_bytes: int = 2**30,
+        draft_tokens: int = 8,
+    ) -> None:
         """Make room for `slots` texts at the same time.
 
         `personal.model` is taken over, see `Engine`. Prompts read are kept in up to `prefix_bytes`
         of memory, so that the next prompt that begins as one of them (the same user's profile)
-        costs only what differs.
+        costs only what differs. In a step up to `draft_tokens` are drafted over all texts.
         """
         self.personal = personal
         self.slots = slots
         self.engine = Engine(personal.model, slots, prefix_bytes)
         self.eos = end_of_turn_id(personal.tokenizer)
+        self.draft_tokens = draft_tokens
+        self.drafted = self.accepted = 0
         self.waiting: deque[Writing] = deque()
         self.working: list[_Slot] = []
 
@@ -80,20 +92,9 @@ class Writer:
         Texts that ended have left when it returns.
         """
         changed = self._remove_finished()
-        logits = []
-        if self.working:
-            ids = [[slot.last] for slot in self.working]
-            read = self.engine.read(torch.tensor(ids, device=self.personal.model.device))
-            logits = list(read[:, -1])
-        if joining := self._next_waiting():
-            prompt = joining.prompt
-            logits.append(self.engine.join(prompt.prompt_ids, prompt.reasoner_ids))
-            self.working.append(_Slot(joining, self.personal, self.eos))
-        for slot, scores in zip(self.working, logits, strict=True):
-            if added := slot.advance(scores):
+        for slot, added in [*self._go_on(), *self._join_next()]:
+            if added or slot.writing.finish_reason:
                 changed.append((slot.writing, added))
-            elif slot.writing.finish_reason:
-                changed.append((slot.writing, ""))
         self._remove_finished()
         return changed
 
@@ -115,6 +116,38 @@ class Writer:
                 yield from (added for one, added in self.step() if one is writing and added)
         finally:
             writing.cancel()
+
+    def _go_on(self) -> list[tuple["_Slot", str]]:
+        """Read the last token of every text in work, and drafts after it; draw what follows."""
+        if not self.working:
+            return []
+        room = self.draft_tokens // len(self.working)
+        drafts = [slot.lookup.draft(min(room, slot.left() - 1)) for slot in self.working]
+        longest = max(map(len, drafts))
+        ids = [
+            [slot.ids[-1], *draft, *[self.eos] * (longest - len(draft))]
+            for slot, draft in zip(self.working, drafts, strict=True)
+        ]
+        logits = self.engine.read(torch.tensor(ids, device=self.personal.model.device))
+        added, counts = [], []
+        for slot, draft, rows in zip(self.working, drafts, logits, strict=True):
+            before = len(slot.ids)
+            added.append((slot, slot.advance(rows, draft)))
+            counts.append(len(slot.ids) - before)
+            self.drafted += len(draft)
+            self.accepted += counts[-1] - 1
+        self.engine.keep(counts)
+        return added
+
+    def _join_next(self) -> list[tuple["_Slot", str]]:
+        """Read the prompt of the next text, if there is room, and draw its first token."""
+        writing = self._next_waiting()
+        if writing is None:
+            return []
+        slot = _Slot(writing, self.personal, self.eos)
+        logits = self.engine.join(writing.prompt.prompt_ids, writing.prompt.reasoner_ids)
+        self.working.append(slot)
+        return [(slot, slot.advance(logits[None], []))]
 
     def _next_waiting(self) -> Writing | None:
         while self.waiting and len(self.working) < self.slots:
@@ -142,26 +175,43 @@ class _Slot:
     def __init__(self, writing: Writing, personal: PersonalModel, eos: int) -> None:
         self.writing = writing
         self.eos = eos
-        self.ids = list(writing.prompt.prompt_ids)
+        self.lookup = PromptLookup(writing.prompt.prompt_ids)
+        self.ids = self.lookup.ids
         self.sampler = Sampler(writing.sampling, len(self.ids), eos, personal.model.device)
         self.tokenizer = personal.tokenizer
         self.stream = DecodeStream(skip_special_tokens=True)
-        self.last = self.ids[-1]
 
-    def advance(self, logits: torch.Tensor) -> str:
-        """Draw the next token; returns what it adds to the text."""
+    def left(self) -> int:
+        """Tokens that may still be written."""
+        return self.writing.sampling.max_new_tokens - len(self.writing.token_ids)
+
+    def advance(self, logits: torch.Tensor, draft: list[int]) -> str:
+        """Draw the next token, and one more for each draft that proves right.
+
+        Row i of `logits` [1 + drafts or more, vocab] follows the first i drafted tokens. Returns
+        what is added to the text.
+        """
+        added = ""
+        for row, drafted in zip(logits, [*draft, None], strict=False):
+            token = self.sampler.draw(row, self.ids)
+            self.lookup.add(token)
+            added += self._append(token)
+            if self.writing.finish_reason or token != drafted:
+                break
+        return added
+
+    def _append(self, token: int) -> str:
+        """The text goes on with `token`; returns what can be shown of it."""
         writing = self.writing
-        self.last = self.sampler.draw(logits, self.ids)
-        self.ids.append(self.last)
-        if self.last == self.eos:
+        if token == self.eos:
             return self._end("stop", whole=True)
-        writing.token_ids.append(self.last)
-        writing._pending += self.stream.step(self.tokenizer.backend_tokenizer, self.last) or ""
+        writing.token_ids.append(token)
+        writing._pending += self.stream.step(self.tokenizer.backend_tokenizer, token) or ""
         for stop in writing.sampling.stop:
             if stop in writing._pending:
                 writing._pending = writing._pending.partition(stop)[0]
                 return self._end("stop")
-        if len(writing.token_ids) == writing.sampling.max_new_tokens:
+        if self.left() == 0:
             return self._end("length", whole=True)
         return self._release(held=_may_become(writing._pending, writing.sampling.stop))
 
