@@ -1,8 +1,8 @@
 import pytest
 import torch
-from tiny import VARIANTS, Variant, tiny_flythinker
 
 from flythinker import FlyThinkerForCausalLM
+from tiny import VARIANTS, Variant, tiny_flythinker
 
 
 @pytest.fixture(autouse=True)

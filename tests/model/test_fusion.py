@@ -2,10 +2,10 @@
 
 import pytest
 import torch
-from tiny import random_ids, tiny_generator
 from torch import Tensor, nn
 
 from flythinker.model.fusion import fuse, mean_embedding_norm, rescale, shift, thought_gate
+from tiny import random_ids, tiny_generator
 
 PROMPT = 5
 

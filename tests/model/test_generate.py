@@ -4,15 +4,6 @@ from threading import Thread
 
 import pytest
 import torch
-from tiny import (
-    INJECTIONS,
-    Variant,
-    greedy_by_recomputation,
-    padded,
-    random_ids,
-    tiny_flythinker,
-    tiny_generator,
-)
 from torch import Tensor
 from transformers import (
     AutoModel,
@@ -25,6 +16,15 @@ from transformers import (
 
 from flythinker import FlyThinkerForCausalLM
 from flythinker.model.backbone import resolve_backbone
+from tiny import (
+    INJECTIONS,
+    Variant,
+    greedy_by_recomputation,
+    padded,
+    random_ids,
+    tiny_flythinker,
+    tiny_generator,
+)
 
 NEW_TOKENS = 10
 PROMPT = random_ids(1, 8, seed=3)

@@ -4,6 +4,9 @@ import random
 
 import pytest
 import torch
+from torch import Tensor
+
+from flythinker import FlyThinkerCache, FlyThinkerForCausalLM
 from tiny import (
     FAMILIES,
     TOLERANCE,
@@ -14,9 +17,6 @@ from tiny import (
     tiny_generator,
     tiny_reasoner,
 )
-from torch import Tensor
-
-from flythinker import FlyThinkerCache, FlyThinkerForCausalLM
 
 PROMPT = 5  # tokens of the prompt, for the injections that ask
 LENGTHS = (12, 7, 9)

@@ -2,8 +2,9 @@
 
 import pytest
 import torch
-from tiny import TOLERANCE, Variant, padded, random_ids, tiny_flythinker
 from torch import Tensor, nn
+
+from tiny import TOLERANCE, Variant, padded, random_ids, tiny_flythinker
 
 PROMPT = 4
 IGNORED = -100

@@ -6,13 +6,13 @@ import pytest
 import torch
 from datasets import Dataset
 from peft import LoraConfig, PeftModel, get_peft_model
-from tiny import TOLERANCE, Variant, random_ids, tiny_config, tiny_flythinker
 from torch import nn
 from transformers import AutoModel, AutoModelForCausalLM, AutoTokenizer
 from trl import SFTConfig, SFTTrainer
 
 from flythinker import FlyThinkerForCausalLM
 from flythinker.model.backbone import resolve_backbone
+from tiny import TOLERANCE, Variant, random_ids, tiny_config, tiny_flythinker
 
 IDS = random_ids(2, 12)
 TEXTS = [

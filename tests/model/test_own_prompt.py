@@ -2,6 +2,8 @@
 
 import pytest
 import torch
+
+from flythinker.model.cache import FlyThinkerCache
 from tiny import (
     FAMILIES,
     TOLERANCE,
@@ -10,8 +12,6 @@ from tiny import (
     random_ids,
     tiny_flythinker,
 )
-
-from flythinker.model.cache import FlyThinkerCache
 
 PROMPT, OWN, RESPONSE = random_ids(7, seed=1), random_ids(19, seed=2), random_ids(9, seed=3)
 SHORT_OWN = random_ids(3, seed=4)  # shorter than the Generator's prompt

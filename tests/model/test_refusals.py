@@ -4,6 +4,11 @@ from pathlib import Path
 
 import pytest
 import torch
+from tokenizers import Tokenizer
+from tokenizers.models import WordLevel
+from transformers import PreTrainedModel, PreTrainedTokenizerFast
+
+from flythinker import FlyThinkerForCausalLM
 from tiny import (
     VOCAB,
     Variant,
@@ -12,11 +17,6 @@ from tiny import (
     tiny_generator,
     tiny_reasoner,
 )
-from tokenizers import Tokenizer
-from tokenizers.models import WordLevel
-from transformers import PreTrainedModel, PreTrainedTokenizerFast
-
-from flythinker import FlyThinkerForCausalLM
 
 IDS = random_ids(2, 6)
 join = FlyThinkerForCausalLM.from_generator_reasoner_pretrained

@@ -6,11 +6,11 @@ from pathlib import Path
 import pytest
 import torch
 from safetensors import safe_open
-from tiny import FAMILIES, random_ids, tiny_flythinker, tiny_generator
 from torch import nn
 from transformers import AutoConfig, AutoModelForCausalLM, GenerationConfig
 
 from flythinker import FlyThinkerConfig, FlyThinkerForCausalLM
+from tiny import FAMILIES, random_ids, tiny_flythinker, tiny_generator
 
 PROMPT_LENGTH = torch.tensor([4])
 load = AutoModelForCausalLM.from_pretrained
