@@ -4,7 +4,12 @@ import pytest
 
 from flythinker.data.example import Document, Example, sample_examples
 from flythinker.data.sotu import build_sotu
-from flythinker.evaluation.attribution import AttributionProbe, attribution, past_texts
+from flythinker.evaluation.attribution import (
+    TEXTS_PER_USER,
+    AttributionProbe,
+    attribution,
+    past_texts,
+)
 
 WRITERS = ("Abraham Lincoln", "Franklin D. Roosevelt", "George W. Bush", "Thomas Jefferson")
 
@@ -56,6 +61,34 @@ def test_it_is_never_trained_on_a_target():
     own = [Example("a", "q", target, (*leaks, Document("An honest text."))) for _ in range(2)]
     other = Example("b", "q", "Another target.", (Document("A secret target, of two lines."),))
     assert past_texts([*own, other]) == {"a": ["An honest text."]}
+
+
+def test_long_past_texts_are_cut_to_about_the_length_of_a_target():
+    past = " ".join(f"word{i}" for i in range(45))
+    example = Example("a", "q", "A target of just ten words, no more than that.", (Document(past),))
+    passages = past_texts([example])["a"]
+    assert sorted(len(passage.split()) for passage in passages) == [11, 11, 11, 12]
+    assert {word for passage in passages for word in passage.split()} == set(past.split())
+
+
+def test_users_with_very_many_past_texts_do_not_outweigh_the_others():
+    history = tuple(Document(f"Text {i}.") for i in range(TEXTS_PER_USER + 50))
+    example = Example("a", "q", "A target.", history)
+    texts = past_texts([example, example])["a"]
+    assert len(texts) == len(set(texts)) == TEXTS_PER_USER
+
+
+def test_the_users_own_texts_are_judged_by_no_more_words_than_were_written(addresses):
+    beginnings = [" ".join(e.target.split()[:30]) for e in addresses]
+    judged = attribution({"beginnings": beginnings, "less": ["word"] * 40}, addresses)
+    assert judged["real"] == judged["methods"]["beginnings"]
+
+
+def test_a_text_that_says_nothing_about_its_author_is_not_recognized():
+    probe = AttributionProbe({"a": ["apples and pears"], "b": ["snow on hills"]})
+    scores = probe.scores(["zzz", "snow", "snow"], ["a", "b", "someone else"])
+    assert scores["accuracy"].tolist() == [0, 1, 0]
+    assert scores["rank"].tolist() == [2, 1, 2]
 
 
 def test_one_user_cannot_be_told_from_nobody():

@@ -1,8 +1,10 @@
 import numpy as np
 import pytest
 
-from flythinker.evaluation.compare import MethodResult, measure_texts
+from flythinker.data.example import Example
+from flythinker.evaluation.compare import METRICS, MethodResult, measure_texts
 from flythinker.evaluation.metrics import text_metrics
+from flythinker.evaluation.report import write_report
 from flythinker.evaluation.segments import (
     SEGMENT_METRICS,
     compare_segments,
@@ -35,9 +37,7 @@ def test_a_segment_is_scored_as_its_pieces_alone(tokenizer):
             if metric in segment.measured:
                 statistics, _ = segment.measured[metric]
                 np.testing.assert_allclose(statistics[:, 0], values)
-        assert segment.measured.keys() <= set(SEGMENT_METRICS)
-    whole = measure_texts([segment_texts(LONG, tokenizer, 20)[0]], ["x"])
-    assert whole.keys() > segments[0].measured.keys() - {"bertscore"}
+        assert segment.measured.keys() == measure_texts(ours, theirs).keys() & set(SEGMENT_METRICS)
 
 
 def test_a_text_that_ended_scores_0_and_is_counted(tokenizer):
@@ -64,3 +64,38 @@ def test_every_method_is_measured_where_the_users_own_text_reaches(tokenizer):
     cell = rows["b"][-1]["metrics"]["rouge1"]
     assert cell["difference"]["difference"] == pytest.approx(-100)
     assert rows["a"][-1]["metrics"]["rouge1"]["difference"] is None
+
+
+def test_the_report_shows_every_segment_and_who_ended_before(tokenizer, tmp_path):
+    texts = [" ".join([f"Report {i} of the year."] * i + [LONG] * 3) for i in range(12)]
+    examples = [Example("ada", "q", text, ()) for text in texts]
+    written = texts[1:] + texts[:1]
+    results = [
+        MethodResult("whole", predictions=written),
+        MethodResult("short", predictions=[SHORT] * 7 + written[7:]),
+    ]
+    path = tmp_path / "report.html"
+    data = write_report(path, "x", examples, results, "whole", {}, tokenizer)
+    html, markdown = path.read_text(), path.with_suffix(".md").read_text()
+    rows = data["segments"]["short"]
+    assert [row["n_ended"] for row in rows] == [0, 7, 7]
+    metrics = rows[0]["metrics"].keys()
+    # no training and no losses are given, so these plots are all there are
+    assert html.count("<svg") == len(metrics) >= 5
+    for page in (html, markdown):
+        assert "Texts along the response" in page
+        assert "scores 0 there" in page
+        for row in rows:
+            for metric, cell in row["metrics"].items():
+                assert METRICS[metric].label in page
+                assert f"{cell['value']:.{METRICS[metric].decimals}f}" in page
+    assert "| Ended before | 100 | | 0 | 7 |" in markdown
+    assert "<th>Ended before 100</th><td>0</td><td>7</td>" in html
+
+
+def test_the_report_leaves_the_section_out_where_nothing_was_written(tokenizer, tmp_path):
+    path = tmp_path / "report.html"
+    result = MethodResult("losses", token_losses=[np.ones(3)])
+    write_report(path, "x", [Example("ada", "q", LONG, ())], [result], "losses", {}, tokenizer)
+    for page in (path.read_text(), path.with_suffix(".md").read_text()):
+        assert "Texts along the response" not in page
