@@ -118,8 +118,9 @@ def _plot_intervals(axes: Axes, curves: Sequence[list[dict[str, Any]]]) -> None:
         # Side by side, so that the intervals of two methods do not cover each other.
         x = np.arange(len(curve)) + 0.09 * (i - (len(curves) - 1) / 2)
         value = np.array([point["value"] for point in curve])
-        below = value - [point["low"] for point in curve]
-        above = [point["high"] for point in curve] - value
+        # where all scores are equal, rounding puts an end on the wrong side of the mean
+        below = np.maximum(0, value - [point["low"] for point in curve])
+        above = np.maximum(0, [point["high"] for point in curve] - value)
         axes.errorbar(
             x, value, [below, above], color=_series(i), linewidth=1.8, marker="o", markersize=5,
             elinewidth=1.2, capsize=2.5,
