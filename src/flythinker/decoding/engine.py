@@ -14,6 +14,7 @@ from flythinker.decoding.slots import ATTENTION, SlotCache
 from flythinker.errors import FlyThinkerError
 from flythinker.model import FlyThinkerForCausalLM
 from flythinker.model.fusion import fuse, mean_embedding_norm, rescale, shift
+from flythinker.model.parallel import Mode, Parallel
 
 
 @dataclass
@@ -36,10 +37,17 @@ class Engine:
     Attributes:
         model: with or without a Reasoner (λ = 0).
         places: of the texts in slots 0 to n - 1; there are no gaps.
+        parallel: how the two passes of a step are run.
         prefixes: prompts read before, `prefix_bytes` of them at most.
     """
 
-    def __init__(self, model: FlyThinkerForCausalLM, slots: int, prefix_bytes: int = 0) -> None:
+    def __init__(
+        self,
+        model: FlyThinkerForCausalLM,
+        slots: int,
+        prefix_bytes: int = 0,
+        parallel: Mode = "auto",
+    ) -> None:
         """Raises `FlyThinkerError` for a part that does not attend to all tokens before."""
         self.model = model
         self.weight = model.config.fusion_weight
@@ -65,6 +73,7 @@ class Engine:
         self.last_thoughts = torch.zeros(slots, width, dtype=model.dtype, device=model.device)
         self.read_tokens, self.read_thoughts = 0, self.last_thoughts[:, None]  # by the last `read`
         self.prefixes = PrefixCache(prefix_bytes)
+        self.parallel = Parallel(parallel if self.thinks else "off")
         self.places: list[Place] = []
 
     @torch.inference_mode()
@@ -104,12 +113,19 @@ class Engine:
         All of them count as read until `keep` says otherwise.
         """
         rows = slice(first, first + len(ids))
-        shifted = None
-        if self.thinks:
-            thoughts = self._think(first, ids)
-            shifted = shift(thoughts, self.last_thoughts[rows, None])
-        logits = self._write(first, ids, shifted, logits_to_keep)
-        if self.thinks:
+        if not self.thinks:
+            logits = self._write(first, ids, None, logits_to_keep)
+        else:
+            before = self.last_thoughts[rows, None]
+            if ids.shape[1] == 1:  # all that is added is there already
+                thoughts, logits = self.parallel(
+                    lambda: self._think(first, ids),
+                    lambda: self._write(first, ids, before, logits_to_keep),
+                    len(ids),
+                )
+            else:
+                thoughts = self._think(first, ids)
+                logits = self._write(first, ids, shift(thoughts, before), logits_to_keep)
             self.last_thoughts[rows] = thoughts[:, -1]
             self.read_thoughts = thoughts
         self.read_tokens = ids.shape[1]
