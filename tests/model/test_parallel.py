@@ -2,6 +2,7 @@
 
 import copy
 import time
+from threading import Event
 
 import pytest
 import torch
@@ -38,6 +39,34 @@ def test_auto_runs_together_what_leaves_room_and_in_turn_what_does_not():
 
     assert parallel.together(rows=1)
     assert not parallel.together(rows=8)
+
+
+def test_the_generator_goes_on_with_all_threads_when_the_reasoner_is_done():
+    threads = torch.get_num_threads()
+    torch.set_num_threads(2)
+    layers = torch.nn.Sequential(torch.nn.Identity(), torch.nn.Identity())
+    parallel = Parallel("on", layers)
+    thought, seen = Event(), []
+
+    def think():
+        seen.append(("reasoner", torch.get_num_threads()))
+        thought.wait(10)
+        return torch.ones(1)
+
+    def write():
+        layers[0](torch.ones(1))
+        seen.append(("generator", torch.get_num_threads()))
+        thought.set()
+        while parallel._thinking is not None:
+            layers[1](torch.ones(1))
+        seen.append(("generator alone", torch.get_num_threads()))
+        return torch.ones(1)
+
+    try:
+        parallel(think, write, rows=1)
+    finally:
+        torch.set_num_threads(threads)
+    assert sorted(seen) == [("generator", 1), ("generator alone", 2), ("reasoner", 1)]
 
 
 def test_what_fails_in_the_reasoner_is_raised_and_the_threads_come_back():

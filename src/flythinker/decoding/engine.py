@@ -73,7 +73,8 @@ class Engine:
         self.last_thoughts = torch.zeros(slots, width, dtype=model.dtype, device=model.device)
         self.read_tokens, self.read_thoughts = 0, self.last_thoughts[:, None]  # by the last `read`
         self.prefixes = PrefixCache(prefix_bytes)
-        self.parallel = Parallel(parallel if self.thinks else "off")
+        layers = getattr(self.lean_generator or model.generator.base_model, "layers", ())
+        self.parallel = Parallel(parallel if self.thinks else "off", layers)
         self.places: list[Place] = []
 
     @torch.inference_mode()
