@@ -138,3 +138,28 @@ def test_a_model_that_was_taken_over_says_so():
     Engine(model, 1)
     with pytest.raises(FlyThinkerError, match="load it once more"):
         model.generate(random_ids(1, 6), max_new_tokens=2)
+
+
+@pytest.mark.parametrize("variant", VARIANTS, ids=str)
+def test_what_the_reasoner_drafts_is_read_with_its_exact_thoughts(variant):
+    model = tiny_flythinker(variant)
+    whole = copy.deepcopy(model)
+    engine = Engine(model, 2)
+    texts = [random_ids(n, seed=n) for n in (5, 9)]
+    for text in texts:
+        engine.join(text.tolist())
+    for drafts, kept in ((3, [2, 4]), (1, [1, 2]), (0, [1, 1])):
+        news = random_ids(2, seed=drafts)[:, None]
+        ids = torch.cat([news, engine.draft(news, drafts)], dim=1) if drafts else news
+        logits = engine.read(ids)
+        engine.keep(kept)
+        for row in range(2):
+            prompt_length = (5, 9)[row]
+            text = torch.cat([texts[row], ids[row]])
+            after = expected(whole, text, prompt_length)[-1 - drafts :]
+            assert_close(logits[row], after, **TOLERANCE)
+            guesses = whole.draft_logits(
+                whole(text[None], prompt_length=torch.tensor([prompt_length])).thoughts
+            )
+            assert ids[row, 1:].tolist() == guesses[0].argmax(-1)[-1 - drafts : -1].tolist()
+            texts[row] = text[: len(texts[row]) + kept[row]]

@@ -7,6 +7,7 @@ import pytest
 import torch
 
 from flythinker.data.prompt import Prompt, build_prompt
+from flythinker.decoding.draft_choice import DraftChoice
 from flythinker.decoding.sampling import Sampling, respond
 from flythinker.decoding.writer import Writer, Writing, _Slot
 from flythinker.model_folder import PersonalModel, load_model_folder, load_tokenizer
@@ -149,15 +150,46 @@ def test_text_of_several_bytes_a_character_streams_whole(personal):
     assert writing.text == "naïve – “café” 日本"
 
 
+def make_twins(model):
+    """The Reasoner gets the Generator's first layer and head, and hardly changes its writing."""
+    generator = model.generator
+    model.reasoner.load_state_dict(generator.base_model.state_dict(), strict=False)
+    generator.lm_head.weight.data = generator.get_input_embeddings().weight.data.clone()
+    model.config.fusion_weight = 0.1
+
+
+class Always(DraftChoice):
+    """Drafts from one source wherever it has some."""
+
+    def __init__(self, source):
+        super().__init__()
+        self.source = source
+
+    def choose(self, texts, ways):
+        return next((way for way in reversed(ways) if way.source == self.source), ways[0])
+
+
+@pytest.mark.parametrize("source", ["lookup", "reasoner"])
 @pytest.mark.parametrize("sampling", [GREEDY, Sampling(temperature=0.1, seed=2)], ids=str)
 @pytest.mark.parametrize("slots", [1, 3])
-def test_drafts_change_nothing_but_the_number_of_steps(personal, prompts, sampling, slots):
+def test_drafts_change_nothing_but_the_number_of_steps(personal, prompts, sampling, slots, source):
     sampling = replace(sampling, max_new_tokens=60, stop=("1982 w",))
+    if source == "reasoner":
+        make_twins(personal.model)
     plain = make_writer(personal, slots=slots, draft_tokens=0)
-    drafting = make_writer(personal, slots=slots, draft_tokens=6)
+    drafting = make_writer(personal, slots=slots, draft_tokens=9)
+    drafting.choice = Always(source)
     assert drafting.write(prompts, sampling) == plain.write(prompts, sampling)
     assert plain.drafted == 0
     assert 0 < drafting.accepted < drafting.drafted  # some proved right, some wrong
+
+
+def test_chosen_drafts_change_nothing(personal, prompts):
+    sampling = replace(GREEDY, max_new_tokens=150, min_new_tokens=150)
+    plain = make_writer(personal, slots=3, draft_tokens=0)
+    drafting = make_writer(personal, slots=3)
+    assert drafting.write(prompts, sampling) == plain.write(prompts, sampling)
+    assert 0 < drafting.accepted < drafting.drafted
 
 
 def test_the_real_model_writes_the_same(examples):

@@ -1,20 +1,25 @@
 """Passes of both parts over the texts in the slots."""
 
+from collections.abc import Collection
 from dataclasses import dataclass
-from typing import Any
+from functools import cached_property
+from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
 from transformers import PreTrainedModel
 
-from flythinker.decoding.lean import LeanBackbone, can_be_lean
-from flythinker.decoding.packed import pack
+from flythinker.decoding.int8 import Int8Linear
+from flythinker.decoding.lean import LeanBackbone, MakeLinear, can_be_lean
+from flythinker.decoding.packed import PackedLinear, can_be_packed, pack
 from flythinker.decoding.prefix import Prefix, PrefixCache
 from flythinker.decoding.slots import ATTENTION, SlotCache
 from flythinker.errors import FlyThinkerError
 from flythinker.model import FlyThinkerForCausalLM
 from flythinker.model.fusion import fuse, mean_embedding_norm, rescale, shift
 from flythinker.model.parallel import Mode, Parallel
+
+Part = Literal["generator", "reasoner"]
 
 
 @dataclass
@@ -47,13 +52,20 @@ class Engine:
         slots: int,
         prefix_bytes: int = 0,
         parallel: Mode = "auto",
+        int8: Collection[Part] = (),
     ) -> None:
-        """Raises `FlyThinkerError` for a part that does not attend to all tokens before."""
+        """`int8` names the parts whose linear layers get 8-bit weights, see `Int8Linear`.
+
+        Raises `FlyThinkerError` for a part that does not attend to all tokens before, and for int8
+        elsewhere than on the CPU.
+        """
         self.model = model
         self.weight = model.config.fusion_weight
         self.thinks = self.weight != 0
-        parts = [model.generator, *([model.reasoner] if self.thinks else [])]
-        for part in parts:
+        parts = {"generator": model.generator}
+        if self.thinks:
+            parts["reasoner"] = model.reasoner
+        for part in parts.values():
             kinds = set(getattr(part.config, "layer_types", None) or ["full_attention"])
             if kinds != {"full_attention"} or getattr(part.config, "sliding_window", None):
                 raise FlyThinkerError(
@@ -63,15 +75,20 @@ class Engine:
             part.set_attn_implementation(ATTENTION)
         self.generator_cache = SlotCache(model.generator, slots)
         self.reasoner_cache = SlotCache(model.reasoner, slots) if self.thinks else None
-        self.lean_generator = _lean(model.generator)
-        self.lean_reasoner = _lean(model.reasoner) if self.thinks else None
-        pack(model)
+        lean = {}
+        for name, part in parts.items():
+            linear = Int8Linear if name in int8 else PackedLinear
+            lean[name] = _lean(part, linear)
+            pack(part, linear)
+        self.lean_generator, self.lean_reasoner = lean["generator"], lean.get("reasoner")
+        pack(model)  # the projection
         for name in ("forward", "generate", "save_pretrained"):
             setattr(model, name, _taken_over)
         self.norm = mean_embedding_norm(model.get_input_embeddings())
         width = model.config.thought_size if self.thinks else 0
         self.last_thoughts = torch.zeros(slots, width, dtype=model.dtype, device=model.device)
         self.read_tokens, self.read_thoughts = 0, self.last_thoughts[:, None]  # by the last `read`
+        self.ahead = self.last_thoughts[:, None][:, :0]  # of the last `draft`, [n, tokens, d_R]
         self.prefixes = PrefixCache(prefix_bytes)
         layers = getattr(self.lean_generator or model.generator.base_model, "layers", ())
         self.parallel = Parallel(parallel if self.thinks else "off", layers)
@@ -101,7 +118,7 @@ class Engine:
                 shifted = shift(thoughts[None], None)[:, place.generator :]
         unread = self._ids(prompt_ids[place.generator :])
         logits = self._write(slot, unread, shifted, logits_to_keep=1)
-        place.generator, place.reasoner = len(prompt_ids), len(thought_of)
+        place.generator = len(prompt_ids)
         self._remember(slot, place, prompt_ids, thought_of, thoughts)
         return logits[0, -1]
 
@@ -118,12 +135,16 @@ class Engine:
             logits = self._write(first, ids, None, logits_to_keep)
         else:
             before = self.last_thoughts[rows, None]
-            if ids.shape[1] == 1:  # all that is added is there already
-                thoughts, logits = self.parallel(
-                    lambda: self._think(first, ids),
-                    lambda: self._write(first, ids, before, logits_to_keep),
-                    len(ids),
+            ahead, self.ahead = self.ahead, self.last_thoughts[:, None][:, :0]
+            known = ahead.shape[1]
+            if ids.shape[1] == known + 1:  # all that is added is there already
+                shifted = torch.cat([before, ahead[: len(ids)]], dim=1)
+                new, logits = self.parallel(
+                    lambda: self._think(first, ids[:, known:]),
+                    lambda: self._write(first, ids, shifted, logits_to_keep),
+                    ids.numel(),
                 )
+                thoughts = torch.cat([shifted[:, 1:], new], dim=1)
             else:
                 thoughts = self._think(first, ids)
                 logits = self._write(first, ids, shift(thoughts, before), logits_to_keep)
@@ -132,8 +153,22 @@ class Engine:
         self.read_tokens = ids.shape[1]
         for place in self.places[rows]:
             place.generator += ids.shape[1]
-            place.reasoner += ids.shape[1]
         return logits
+
+    @torch.inference_mode()
+    def draft(self, ids: Tensor, count: int) -> Tensor:
+        """What the Reasoner itself would write after the next tokens [n, 1] of all n texts.
+
+        Returns int64 [n, `count`], greedily by `draft_logits`. The Reasoner has then read `ids` and
+        all drafted tokens but the last: the next `read` is to be of `ids` and all of the draft.
+        """
+        thoughts, drafted = [], []
+        for _ in range(count):
+            thoughts.append(self._think(0, ids))
+            ids = self._draft_head(thoughts[-1]).argmax(dim=-1)
+            drafted.append(ids)
+        self.ahead = torch.cat(thoughts, dim=1)
+        return torch.cat(drafted, dim=1)
 
     @torch.inference_mode()
     def keep(self, counts: list[int]) -> None:
@@ -201,8 +236,9 @@ class Engine:
         return torch.tensor([ids], device=self.model.device)
 
     def _think(self, first: int, ids: Tensor) -> Tensor:
-        """norm(r) of new tokens, [n, T, d_R]."""
-        starts = [place.reasoner for place in self.places[first : first + len(ids)]]
+        """norm(r) of new tokens, [n, T, d_R], which then count as read by the Reasoner."""
+        places = self.places[first : first + len(ids)]
+        starts = [place.reasoner for place in places]
         assert self.model.reasoner is not None
         assert self.reasoner_cache is not None
         columns, mask = _place(self.reasoner_cache, first, starts, ids)
@@ -217,7 +253,18 @@ class Engine:
                 past_key_values=self.reasoner_cache,
                 use_cache=True,
             ).last_hidden_state
+        for place in places:
+            place.reasoner += ids.shape[1]
         return rescale(thoughts, self.norm)
+
+    @cached_property
+    def _draft_head(self) -> nn.Module:
+        """`draft_logits` of the model; packed, where that is faster, at its first use."""
+        assert self.model.reasoner is not None
+        weight = self.model.reasoner.get_input_embeddings().weight
+        head = nn.Linear(weight.shape[1], weight.shape[0], bias=False, device="meta")
+        head.weight = weight
+        return PackedLinear(head) if can_be_packed(head) else head
 
     def _write(
         self, first: int, ids: Tensor, shifted: Tensor | None, logits_to_keep: int
@@ -256,11 +303,11 @@ class Engine:
         return (columns > 0) & wanted
 
 
-def _lean(part: PreTrainedModel) -> LeanBackbone | None:
+def _lean(part: PreTrainedModel, linear: MakeLinear) -> LeanBackbone | None:
     """The part's layers in few operations, where that is known; they leave the model."""
     if not can_be_lean(part):
         return None
-    lean = LeanBackbone(part.base_model)
+    lean = LeanBackbone(part.base_model, linear)
     part.base_model.layers = nn.ModuleList()
     return lean
 

@@ -5,28 +5,29 @@ Python. Here queries, keys and values are one linear layer, gate and up are one,
 operation: some 20 a layer in place of transformers' 180. What is computed is the same.
 """
 
+from collections.abc import Callable
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.nn.functional import rms_norm, scaled_dot_product_attention, silu
 
-from flythinker.decoding.packed import PackedLinear
 from flythinker.decoding.slots import SlotCache
 
+MakeLinear = Callable[[nn.Linear], nn.Module]
 FAMILIES = ("llama", "qwen2", "qwen3")
 
 
 class LeanLayer(nn.Module):
     """One decoder layer, made of a transformers layer's weights."""
 
-    def __init__(self, layer: Any, eps: float) -> None:
+    def __init__(self, layer: Any, eps: float, linear: MakeLinear) -> None:
         super().__init__()
         attention, mlp = layer.self_attn, layer.mlp
-        self.qkv = PackedLinear(_joined(attention.q_proj, attention.k_proj, attention.v_proj))
-        self.output = PackedLinear(attention.o_proj)
-        self.gate_up = PackedLinear(_joined(mlp.gate_proj, mlp.up_proj))
-        self.down = PackedLinear(mlp.down_proj)
+        self.qkv = linear(_joined(attention.q_proj, attention.k_proj, attention.v_proj))
+        self.output = linear(attention.o_proj)
+        self.gate_up = linear(_joined(mlp.gate_proj, mlp.up_proj))
+        self.down = linear(mlp.down_proj)
         self.norms = [
             layer.input_layernorm.weight.detach(),
             layer.post_attention_layernorm.weight.detach(),
@@ -83,10 +84,11 @@ class LeanLayer(nn.Module):
 class LeanBackbone(nn.Module):
     """The layers and the final norm of a Llama-like backbone over a `SlotCache`."""
 
-    def __init__(self, backbone: Any) -> None:
+    def __init__(self, backbone: Any, linear: MakeLinear) -> None:
+        """`linear` makes the layers' linear layers, see `pack`."""
         super().__init__()
         eps = backbone.config.rms_norm_eps
-        self.layers = nn.ModuleList(LeanLayer(layer, eps) for layer in backbone.layers)
+        self.layers = nn.ModuleList(LeanLayer(layer, eps, linear) for layer in backbone.layers)
         self.rotary = backbone.rotary_emb
         self.norm = backbone.norm.weight.detach()
         self.eps = eps

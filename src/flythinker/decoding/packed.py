@@ -4,6 +4,8 @@ A plain linear layer of few tokens reads its weights far below the speed of memo
 them out anew each time. The packed layout is what freezing in torch.compile makes, uncompiled.
 """
 
+from collections.abc import Callable
+
 import torch
 from torch import Tensor, nn
 
@@ -27,15 +29,16 @@ class PackedLinear(nn.Module):
 
 
 @torch.no_grad()
-def pack(model: nn.Module) -> None:
-    """Replace every linear layer on the CPU, in float32 or bf16, by a packed one."""
-    if not torch.backends.mkldnn.is_available():
-        return
+def pack(model: nn.Module, linear: Callable[[nn.Linear], nn.Module] = PackedLinear) -> None:
+    """Replace every linear layer on the CPU, in float32 or bf16, by what `linear` makes of it."""
     for module in list(model.modules()):
         for name, child in module.named_children():
-            if type(child) is nn.Linear and _can_be_packed(child.weight):
-                setattr(module, name, PackedLinear(child))
+            if type(child) is nn.Linear and can_be_packed(child):
+                setattr(module, name, linear(child))
 
 
-def _can_be_packed(weight: Tensor) -> bool:
-    return weight.device.type == "cpu" and weight.dtype in _DTYPES
+def can_be_packed(layer: nn.Linear) -> bool:
+    """Whether a layer is on the CPU, in a type that oneDNN has a layout for."""
+    weight = layer.weight
+    on_cpu = weight.device.type == "cpu" and torch.backends.mkldnn.is_available()
+    return on_cpu and weight.dtype in _DTYPES

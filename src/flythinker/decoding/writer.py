@@ -1,7 +1,8 @@
 """`Writer`: many texts at once, joining and leaving as they come and end."""
 
+import time
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Literal
 
@@ -10,11 +11,13 @@ from tokenizers.decoders import DecodeStream
 
 from flythinker.data.prompt import Prompt, end_of_turn_id
 from flythinker.decoding.draft import PromptLookup
-from flythinker.decoding.engine import Engine
+from flythinker.decoding.draft_choice import DraftChoice, Way
+from flythinker.decoding.engine import Engine, Part
 from flythinker.decoding.sampler import Sampler
 from flythinker.decoding.sampling import Sampling
 from flythinker.model_folder import PersonalModel
 
+REASONER_DRAFTS = (1, 3)  # each more costs a whole pass of the Reasoner and is right less often
 FinishReason = Literal["stop", "length", "cancelled"]
 
 
@@ -50,6 +53,7 @@ class Writer:
 
     Attributes:
         drafted, accepted: tokens drafted so far, and those of them that proved right.
+        choice: how the drafts of a step are chosen.
     """
 
     def __init__(
@@ -58,18 +62,22 @@ class Writer:
         slots: int = 8,
         prefix_bytes: int = 2**30,
         draft_tokens: int = 8,
+        int8: Collection[Part] = (),
     ) -> None:
         """Make room for `slots` texts at the same time.
 
         `personal.model` is taken over, see `Engine`. Prompts read are kept in up to `prefix_bytes`
         of memory, so that the next prompt that begins as one of them (the same user's profile)
-        costs only what differs. In a step up to `draft_tokens` are drafted over all texts.
+        costs only what differs. In a step up to `draft_tokens` are drafted over all texts, in the
+        way that `DraftChoice` finds the fastest; 0 is without drafts. The parts named by `int8` get
+        8-bit weights: faster, and not quite the same texts.
         """
         self.personal = personal
         self.slots = slots
-        self.engine = Engine(personal.model, slots, prefix_bytes)
+        self.engine = Engine(personal.model, slots, prefix_bytes, int8=int8)
         self.eos = end_of_turn_id(personal.tokenizer)
         self.draft_tokens = draft_tokens
+        self.choice = DraftChoice()
         self.drafted = self.accepted = 0
         self.waiting: deque[Writing] = deque()
         self.working: list[_Slot] = []
@@ -121,8 +129,9 @@ class Writer:
         """Read the last token of every text in work, and drafts after it; draw what follows."""
         if not self.working:
             return []
-        room = self.draft_tokens // len(self.working)
-        drafts = [slot.lookup.draft(min(room, slot.left() - 1)) for slot in self.working]
+        begun = time.perf_counter()
+        texts = len(self.working)
+        way, drafts = self._draft()
         longest = max(map(len, drafts))
         ids = [
             [slot.ids[-1], *draft, *[self.eos] * (longest - len(draft))]
@@ -136,8 +145,27 @@ class Writer:
             counts.append(len(slot.ids) - before)
             self.drafted += len(draft)
             self.accepted += counts[-1] - 1
+        self.choice.note(texts, way, sum(counts), time.perf_counter() - begun)
         self.engine.keep(counts)
         return added
+
+    def _draft(self) -> tuple[Way, list[list[int]]]:
+        """Drafts of every text in work, and the way that was chosen for them."""
+        room = self.draft_tokens // len(self.working)
+        found = [slot.lookup.draft(min(room, slot.left() - 1)) for slot in self.working]
+        ways = [Way("none", 0)]
+        if any(found):
+            ways.append(Way("lookup", room))
+        if self.engine.thinks:
+            ways += [Way("reasoner", tokens) for tokens in REASONER_DRAFTS if tokens <= room]
+        way = self.choice.choose(len(self.working), ways)
+        if way.source == "none":
+            return way, [[] for _ in self.working]
+        if way.source == "lookup":
+            return way, found
+        last = [[slot.ids[-1]] for slot in self.working]
+        ids = torch.tensor(last, device=self.personal.model.device)
+        return way, self.engine.draft(ids, way.tokens).tolist()
 
     def _join_next(self) -> list[tuple["_Slot", str]]:
         """Read the prompt of the next text, if there is room, and draw its first token."""

@@ -161,6 +161,7 @@ class FlyThinkerForCausalLM(PreTrainedModel, ThinkingGenerationMixin):
         reasoner_attention_mask: Tensor | None = None,
         logits_to_keep: int | Tensor = 0,
         num_items_in_batch: Tensor | None = None,
+        draft_loss_weight: float = 0.0,
         inputs_embeds: None = None,
         return_dict: bool | None = None,
         **kwargs: Any,
@@ -185,6 +186,8 @@ class FlyThinkerForCausalLM(PreTrainedModel, ThinkingGenerationMixin):
             logits_to_keep: as in transformers: the last n positions (0 = all), or an int64 tensor
                 [n] of the columns whose logits are wanted; with `labels`, the loss counts these.
             num_items_in_batch: labelled tokens of the whole optimizer step, given by `Trainer`.
+            draft_loss_weight: adds so many times the Reasoner's own next-token loss, of its
+                `draft_logits`. Not in the paper: it makes the Reasoner's drafts good.
             inputs_embeds: refused; PEFT passes `None`.
             kwargs: to both parts (`output_hidden_states`, flash-attention arguments, …).
 
@@ -212,13 +215,12 @@ class FlyThinkerForCausalLM(PreTrainedModel, ThinkingGenerationMixin):
         outputs = self.generator(**inputs, logits_to_keep=logits_to_keep)
         loss = None
         if labels is not None:
-            loss = self.loss_function(
-                logits=outputs.logits,
-                labels=None,
-                vocab_size=outputs.logits.shape[-1],
-                shift_labels=_shift_labels(labels, logits_to_keep),
-                num_items_in_batch=num_items_in_batch,
-            )
+            targets = _kept(_shift_labels(labels), logits_to_keep).contiguous()
+            loss = self._next_token_loss(outputs.logits, targets, num_items_in_batch)
+            if draft_loss_weight and thoughts is not None:
+                drafts = self.draft_logits(_kept(thoughts, logits_to_keep))
+                draft_loss = self._next_token_loss(drafts, targets, num_items_in_batch)
+                loss = loss + draft_loss_weight * draft_loss
         return FlyThinkerOutput(
             loss=loss,
             logits=outputs.logits,
@@ -226,6 +228,25 @@ class FlyThinkerForCausalLM(PreTrainedModel, ThinkingGenerationMixin):
             hidden_states=outputs.hidden_states,
             attentions=outputs.attentions,
             thoughts=thoughts,
+        )
+
+    def draft_logits(self, thoughts: Tensor) -> Tensor:
+        """The Reasoner's own guess at the next token: its embedding table as a head (paper: none).
+
+        `thoughts` [..., d_R]; logits [..., vocab].
+        """
+        assert self.reasoner is not None
+        return nn.functional.linear(thoughts, self.reasoner.get_input_embeddings().weight)
+
+    def _next_token_loss(
+        self, logits: Tensor, targets: Tensor, num_items_in_batch: Tensor | None
+    ) -> Tensor:
+        return self.loss_function(
+            logits=logits,
+            labels=None,
+            vocab_size=logits.shape[-1],
+            shift_labels=targets,
+            num_items_in_batch=num_items_in_batch,
         )
 
     def backbone(
@@ -357,8 +378,12 @@ def _positions(input_ids: Tensor, attention_mask: Tensor | None, past: int) -> T
     return (attention_mask.long().cumsum(-1) - 1).clamp_min(0)[:, -seq:]
 
 
-def _shift_labels(labels: Tensor, logits_to_keep: int | Tensor) -> Tensor:
-    """Labels moved left by one, at the positions whose logits were kept."""
-    shifted = nn.functional.pad(labels[:, 1:], (0, 1), value=-100)
+def _shift_labels(labels: Tensor) -> Tensor:
+    """Labels [batch, seq] moved left by one, to where they are predicted."""
+    return nn.functional.pad(labels[:, 1:], (0, 1), value=-100)
+
+
+def _kept(values: Tensor, logits_to_keep: int | Tensor) -> Tensor:
+    """The columns of `values` [batch, seq, …] whose logits were kept."""
     keep = slice(-logits_to_keep, None) if isinstance(logits_to_keep, int) else logits_to_keep
-    return shifted[:, keep].contiguous()
+    return values[:, keep]

@@ -71,6 +71,7 @@ class FlyThinkerTrainingArguments(TrainingArguments):
         reasoner_learning_rate: of the Reasoner; default: `learning_rate`, which is the Generator's.
         projection_learning_rate: of the linear projection; default: `reasoner_learning_rate`.
         fusion_warmup_steps: ramp λ linearly from 0 over this many optimizer steps.
+        draft_loss_weight: of the Reasoner's own next-token loss, for drafts; 0 is the paper.
         freeze_generator, freeze_reasoner: leave this part as it is.
         early_stopping_patience: stop after so many evaluations without a lower loss; keeps the
             best weights.
@@ -79,6 +80,7 @@ class FlyThinkerTrainingArguments(TrainingArguments):
     reasoner_learning_rate: float | None = None
     projection_learning_rate: float | None = None
     fusion_warmup_steps: int = 0
+    draft_loss_weight: float = 0.0
     freeze_generator: bool = False
     freeze_reasoner: bool = False
     early_stopping_patience: int | None = None

@@ -99,7 +99,9 @@ class FlyThinkerTrainer(Trainer):
             "fusion_weight": self.fusion_weight(),
             "logits_to_keep": predicting_columns(inputs["labels"]),
         }
-        if not model.training:
+        if model.training:
+            inputs["draft_loss_weight"] = self.args.draft_loss_weight
+        else:
             # The Trainer averages batch losses by rows; with this divisor it gets nats per token.
             # It goes straight to the model: the Trainer would multiply by the number of processes.
             inputs["num_items_in_batch"] = self._labels_per_row() * len(inputs["labels"])
