@@ -53,7 +53,9 @@ def save_model_folder(
         (partial / _TRAINING_FILE).write_text(json.dumps(training, indent=1))
 
 
-def load_model_folder(name: str, base_prompt: PromptConfig | None = None) -> PersonalModel:
+def load_model_folder(
+    name: str, base_prompt: PromptConfig | None = None, dtype: torch.dtype | None = None
+) -> PersonalModel:
     """Load a trained folder, or any causal LM by name or folder as a Generator alone.
 
     The model goes to the accelerator if there is one.
@@ -61,6 +63,7 @@ def load_model_folder(name: str, base_prompt: PromptConfig | None = None) -> Per
     Args:
         name: a folder, a hub name or `smollm2-135m`.
         base_prompt: how to prompt a base model, which brings no settings of its own.
+        dtype: of the weights in memory; default: as they were saved.
 
     Raises:
         FlyThinkerError: no such folder, no weights in it, or a name that cannot be loaded.
@@ -72,10 +75,10 @@ def load_model_folder(name: str, base_prompt: PromptConfig | None = None) -> Per
         path = resolve_backbone(name)
         tokenizer = load_tokenizer(path)
         if _read_json(folder / "config.json").get("model_type") == "flythinker":
-            model = AutoModelForCausalLM.from_pretrained(path)
+            model = AutoModelForCausalLM.from_pretrained(path, dtype=dtype or "auto")
         else:
             model = FlyThinkerForCausalLM.from_generator_reasoner_pretrained(
-                path, None, fusion_weight=0
+                path, None, fusion_weight=0, dtype=dtype or "auto"
             )
     except (OSError, ValueError) as error:
         raise FlyThinkerError(f"cannot load the model {name}: {_first_line(error)}") from error

@@ -1,10 +1,13 @@
 import json
 
 import pytest
+import torch
 from typer.testing import CliRunner
 
+from flythinker.bench.drafts import bench_drafts
 from flythinker.bench.rounds import alternate, ratio
 from flythinker.cli import app
+from flythinker.training.run import train
 
 KEYS = ("engine_vs_generate", "engine_vs_floor", "ratio_plain", "batch8_speedup")
 
@@ -44,3 +47,20 @@ def test_a_wrong_type_is_wrong_use(backbone):
     done = CliRunner().invoke(app, ["bench", "decode", "--dtype", "int3"])
     assert done.exit_code == 2
     assert "float32 or bfloat16" in done.output
+
+
+def test_drafts_are_measured_on_the_texts_of_a_trained_model(configure, data, tmp_path):
+    config = configure("training.max_steps=2")
+    folder = train(config)
+    figures = bench_drafts(str(folder), data / "val.jsonl", torch.float32, rounds=1)
+    for suffix in ("", "_sampled"):
+        assert figures[f"ratio_draft{suffix}"].value > 0
+        assert 0 <= figures[f"acceptance_rate{suffix}"] <= 1
+        assert 0 <= figures[f"drafted_share{suffix}"] < 1
+        assert figures[f"same_texts{suffix}"] == 1
+
+
+def test_drafts_need_texts_to_write():
+    done = CliRunner().invoke(app, ["bench", "decode", "--model", "somewhere"])
+    assert done.exit_code == 2
+    assert "--model and --data go together" in done.output

@@ -4,6 +4,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from flythinker.model import loss
 from tiny import TOLERANCE, Variant, padded, random_ids, tiny_flythinker
 
 PROMPT = 4
@@ -169,3 +170,45 @@ def test_with_a_draft_loss_the_reasoner_learns_to_draft(model, inputs):
     drafted = model.draft_logits(model(**inputs).thoughts).argmax(-1)[:, :-1]
     labelled = expected != IGNORED
     assert torch.equal(drafted[labelled], expected[labelled])
+
+
+@pytest.mark.parametrize("columns", [0, torch.tensor([3, 4, 5, 7])], ids=["all", "some"])
+@pytest.mark.parametrize("items", [None, 5])
+def test_the_loss_without_logits_is_the_same_and_so_are_its_gradients(
+    model, inputs, columns, items, monkeypatch
+):
+    monkeypatch.setattr(loss, "_CHUNK_LOGITS", 3 * model.config.vocab_size)  # 3 rows at a time
+    inputs |= {"logits_to_keep": columns, "num_items_in_batch": items, "draft_loss_weight": 0.5}
+    whole = model(**inputs)
+    expected = gradients(model, whole.loss)
+    chunked = model(**inputs, loss_only=True)
+    assert (chunked.logits is None) == loss.can_be_chunked(model.generator)
+    torch.testing.assert_close(chunked.loss, whole.loss)
+    torch.testing.assert_close(gradients(model, chunked.loss), expected, **TOLERANCE)
+
+
+def test_a_frozen_head_gets_no_gradient_without_logits(model, inputs):
+    model.generator.requires_grad_(False)
+    reached = gradients(model, model(**inputs, loss_only=True).loss)
+    assert {name.split(".")[0] for name in reached} - {"projection"} == {"reasoner"}
+
+
+def test_in_autocast_the_loss_without_logits_is_as_near(model, inputs):
+    with torch.autocast("cpu", torch.bfloat16):
+        whole, chunked = model(**inputs), model(**inputs, loss_only=True)
+    torch.testing.assert_close(chunked.loss, whole.loss, atol=1e-3, rtol=1e-3)
+    expected = gradients(model, whole.loss)
+    for name, gradient in gradients(model, chunked.loss).items():
+        assert (
+            nn.functional.cosine_similarity(gradient.flatten(), expected[name].flatten(), 0) > 0.99
+        )
+
+
+def test_capped_logits_are_not_left_out(model, inputs):
+    model.generator.config.model_type = "gemma2"
+    assert model(**inputs, loss_only=True).logits is not None
+
+
+def test_a_frozen_reasoner_has_no_backward(model, inputs):
+    model.reasoner.requires_grad_(False)
+    assert not model(**inputs).thoughts.requires_grad

@@ -1,7 +1,8 @@
 """`flythinker bench …`."""
 
 import json
-from typing import Annotated
+from pathlib import Path
+from typing import Annotated, Any
 
 import typer
 from rich.console import Console
@@ -25,19 +26,22 @@ def decode(
     threads: Annotated[int | None, typer.Option(help="Of the CPU; default: torch's.")] = None,
     prompt_tokens: Annotated[int, typer.Option(help="Length of the prompt.", min=1)] = 600,
     rounds: Annotated[int, typer.Option(help="Alternating rounds.", min=1)] = 5,
+    model: Annotated[str | None, typer.Option(help="A trained folder: measure drafts.")] = None,
+    data: Annotated[Path | None, typer.Option(help="The example file they are for.")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
 ) -> None:
     """Writing: the engine against `generate`, FlyThinker against its Generator alone."""
     import torch
 
     from flythinker.bench.decode import DecodeSetting, bench_decode
-    from flythinker.bench.rounds import as_json as to_json
-    from flythinker.bench.rounds import figures_table
+    from flythinker.bench.drafts import bench_drafts
 
     if threads is not None:
         torch.set_num_threads(threads)
     if dtype not in ("float32", "bfloat16"):
         raise typer.BadParameter("--dtype is float32 or bfloat16")
+    if (model is None) != (data is None):
+        raise typer.BadParameter("--model and --data go together: drafts need texts to write")
     figures = bench_decode(
         DecodeSetting(
             generator,
@@ -48,8 +52,38 @@ def decode(
             rounds=rounds,
         )
     )
+    if model is not None and data is not None:
+        figures |= bench_drafts(model, data, getattr(torch, dtype), rounds)
+    _show("decode", figures, as_json)
+
+
+@app.command(epilog="Example: flythinker bench train configs/sotu.yaml --json")
+def train(
+    config: Annotated[Path, typer.Argument(help="The YAML file of a training run.")],
+    override: Annotated[
+        list[str] | None, typer.Option("--set", help="section.key=value, may be repeated.")
+    ] = None,
+    threads: Annotated[int | None, typer.Option(help="Of the CPU; default: torch's.")] = None,
+    rounds: Annotated[int, typer.Option(help="Alternating rounds.", min=1)] = 5,
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
+) -> None:
+    """Training: FlyThinker's step against SFT's and against the released recipe's."""
+    import torch
+
+    from flythinker.bench.train import bench_train
+    from flythinker.training.config import load_config
+
+    if threads is not None:
+        torch.set_num_threads(threads)
+    _show("train", bench_train(load_config(config, override or ()), rounds), as_json)
+
+
+def _show(name: str, figures: dict[str, Any], as_json: bool) -> None:
+    from flythinker.bench.rounds import as_json as to_json
+    from flythinker.bench.rounds import figures_table
+
     if as_json:
-        print(json.dumps({"decode": to_json(figures)}))
+        print(json.dumps({name: to_json(figures)}))
         return
     machine = figures["environment"]
     Console().print(figures_table(f"{machine['machine']}, {machine['threads']} threads", figures))

@@ -2,8 +2,6 @@
 
 import json
 import os
-import resource
-import sys
 import tempfile
 import time
 from collections.abc import Sequence
@@ -25,6 +23,7 @@ from flythinker.data.prompt import Prompt
 from flythinker.decoding.sampling import Sampling, generate_arguments
 from flythinker.evaluation.evaluate import describe_environment
 from flythinker.files import atomic_write
+from flythinker.memory import peak_gigabytes
 from flythinker.methods.base import Method
 from flythinker.model.cache import FlyThinkerCache
 from flythinker.model_folder import PersonalModel
@@ -100,7 +99,7 @@ def _measure(
             rows = unit.config.training.train_batch_size
             rows *= unit.config.training.gradient_accumulation_steps
             figures["train_seconds"] = sum(runtimes) / method.personal.training["steps"] / rows
-            figures["train_gigabytes"] = _peak_gigabytes()
+            figures["train_gigabytes"] = peak_gigabytes()
         prompts = method.prompts(examples)
         return figures | _latency(method, prompts) | _cache(method.personal, prompts)
 
@@ -148,11 +147,3 @@ def _cache(personal: PersonalModel, prompts: Sequence[Prompt]) -> dict[str, floa
         kept.append(cache.thoughts)
         sizes.append(sum(t.numel() * t.element_size() for t in kept if t is not None))
     return {"cache_megabytes": median(sizes) / 1e6}
-
-
-def _peak_gigabytes() -> float:
-    """Of the accelerator, where there is one, else of this process."""
-    if torch.cuda.is_available():
-        return torch.cuda.max_memory_allocated() / 1e9
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return peak / (1e9 if sys.platform == "darwin" else 1e6)

@@ -20,6 +20,12 @@ from flythinker.model.cache import FlyThinkerCache
 from flythinker.model.config import FlyThinkerConfig
 from flythinker.model.fusion import align, fuse, mean_embedding_norm, rescale, shift, thought_gate
 from flythinker.model.generation import ThinkingGenerationMixin
+from flythinker.model.loss import (
+    can_be_chunked,
+    chunked_cross_entropy,
+    kept,
+    next_token_targets,
+)
 from flythinker.model.parts import check_same_vocabulary, load_generator, load_reasoner
 
 
@@ -133,7 +139,7 @@ class FlyThinkerForCausalLM(PreTrainedModel, ThinkingGenerationMixin):
         """Replace the Generator's embedding table."""
         self.generator.set_input_embeddings(value)
 
-    def get_output_embeddings(self) -> nn.Module:
+    def get_output_embeddings(self) -> nn.Linear:
         """The Generator's head."""
         return self.generator.get_output_embeddings()
 
@@ -161,6 +167,7 @@ class FlyThinkerForCausalLM(PreTrainedModel, ThinkingGenerationMixin):
         reasoner_attention_mask: Tensor | None = None,
         logits_to_keep: int | Tensor = 0,
         num_items_in_batch: Tensor | None = None,
+        loss_only: bool = False,
         draft_loss_weight: float = 0.0,
         inputs_embeds: None = None,
         return_dict: bool | None = None,
@@ -186,6 +193,8 @@ class FlyThinkerForCausalLM(PreTrainedModel, ThinkingGenerationMixin):
             logits_to_keep: as in transformers: the last n positions (0 = all), or an int64 tensor
                 [n] of the columns whose logits are wanted; with `labels`, the loss counts these.
             num_items_in_batch: labelled tokens of the whole optimizer step, given by `Trainer`.
+            loss_only: with `labels`, leave out the logits (`None`) where the loss can do without
+                them, see `chunked_cross_entropy`.
             draft_loss_weight: adds so many times the Reasoner's own next-token loss, of its
                 `draft_logits`. Not in the paper: it makes the Reasoner's drafts good.
             inputs_embeds: refused; PEFT passes `None`.
@@ -212,18 +221,33 @@ class FlyThinkerForCausalLM(PreTrainedModel, ThinkingGenerationMixin):
             reasoner_attention_mask,
             **kwargs,
         )
-        outputs = self.generator(**inputs, logits_to_keep=logits_to_keep)
-        loss = None
-        if labels is not None:
-            targets = _kept(_shift_labels(labels), logits_to_keep).contiguous()
-            loss = self._next_token_loss(outputs.logits, targets, num_items_in_batch)
-            if draft_loss_weight and thoughts is not None:
-                drafts = self.draft_logits(_kept(thoughts, logits_to_keep))
-                draft_loss = self._next_token_loss(drafts, targets, num_items_in_batch)
-                loss = loss + draft_loss_weight * draft_loss
+        targets = None if labels is None else next_token_targets(labels, logits_to_keep)
+        logits = loss = None
+        if loss_only and targets is not None and can_be_chunked(self.generator):
+            outputs = self.generator.base_model(**inputs)
+            hidden = kept(outputs.last_hidden_state, logits_to_keep)
+            head = self.get_output_embeddings().weight
+            loss = chunked_cross_entropy(hidden, head, targets, num_items_in_batch)
+        else:
+            outputs = self.generator(**inputs, logits_to_keep=logits_to_keep)
+            logits = outputs.logits
+            if targets is not None:
+                loss = self.loss_function(
+                    logits=logits,
+                    labels=None,
+                    vocab_size=logits.shape[-1],
+                    shift_labels=targets,
+                    num_items_in_batch=num_items_in_batch,
+                )
+        if draft_loss_weight and targets is not None and thoughts is not None:
+            assert self.reasoner is not None and loss is not None
+            head = self.reasoner.get_input_embeddings().weight
+            drafts = kept(thoughts, logits_to_keep)
+            draft_loss = chunked_cross_entropy(drafts, head, targets, num_items_in_batch)
+            loss = loss + draft_loss_weight * draft_loss
         return FlyThinkerOutput(
             loss=loss,
-            logits=outputs.logits,
+            logits=logits,
             past_key_values=cache,
             hidden_states=outputs.hidden_states,
             attentions=outputs.attentions,
@@ -237,17 +261,6 @@ class FlyThinkerForCausalLM(PreTrainedModel, ThinkingGenerationMixin):
         """
         assert self.reasoner is not None
         return nn.functional.linear(thoughts, self.reasoner.get_input_embeddings().weight)
-
-    def _next_token_loss(
-        self, logits: Tensor, targets: Tensor, num_items_in_batch: Tensor | None
-    ) -> Tensor:
-        return self.loss_function(
-            logits=logits,
-            labels=None,
-            vocab_size=logits.shape[-1],
-            shift_labels=targets,
-            num_items_in_batch=num_items_in_batch,
-        )
 
     def backbone(
         self,
@@ -376,14 +389,3 @@ def _positions(input_ids: Tensor, attention_mask: Tensor | None, past: int) -> T
     if attention_mask is None or attention_mask.ndim != 2:
         return torch.arange(past, past + seq, device=input_ids.device)[None]
     return (attention_mask.long().cumsum(-1) - 1).clamp_min(0)[:, -seq:]
-
-
-def _shift_labels(labels: Tensor) -> Tensor:
-    """Labels [batch, seq] moved left by one, to where they are predicted."""
-    return nn.functional.pad(labels[:, 1:], (0, 1), value=-100)
-
-
-def _kept(values: Tensor, logits_to_keep: int | Tensor) -> Tensor:
-    """The columns of `values` [batch, seq, …] whose logits were kept."""
-    keep = slice(-logits_to_keep, None) if isinstance(logits_to_keep, int) else logits_to_keep
-    return values[:, keep]

@@ -100,6 +100,7 @@ class FlyThinkerTrainer(Trainer):
             "logits_to_keep": predicting_columns(inputs["labels"]),
         }
         if model.training:
+            inputs["loss_only"] = not return_outputs
             inputs["draft_loss_weight"] = self.args.draft_loss_weight
         else:
             # The Trainer averages batch losses by rows; with this divisor it gets nats per token.
