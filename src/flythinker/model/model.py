@@ -240,7 +240,8 @@ class FlyThinkerForCausalLM(PreTrainedModel, ThinkingGenerationMixin):
                     num_items_in_batch=num_items_in_batch,
                 )
         if draft_loss_weight and targets is not None and thoughts is not None:
-            assert self.reasoner is not None and loss is not None
+            assert self.reasoner is not None
+            assert loss is not None
             head = self.reasoner.get_input_embeddings().weight
             drafts = kept(thoughts, logits_to_keep)
             draft_loss = chunked_cross_entropy(drafts, head, targets, num_items_in_batch)
