@@ -23,10 +23,14 @@ class FlyThinkerConfig(PreTrainedConfig):
         projection: how a thought of width d_R meets an embedding of width d_G. `"pad"` adds it to
             the first d_R coordinates (as released; needs d_R ≤ d_G); `"linear"` is a learned
             d_R → d_G map that starts at zero, so that training starts exactly at the Generator.
+        share_embeddings: both parts have one embedding table, the Generator's, in memory and on
+            disk, and learn it together. For parts that start with the same table, such as a
+            Reasoner of the Generator's first layers.
 
     Raises:
         ValueError: an unknown `injection` or `projection`, a negative `fusion_weight`, a Reasoner
-            wider than the Generator with `"pad"`, a non-zero `fusion_weight` without a Reasoner.
+            wider than the Generator with `"pad"`, a non-zero `fusion_weight` without a Reasoner,
+            `share_embeddings` of tables that differ in size.
     """
 
     model_type = "flythinker"
@@ -37,6 +41,7 @@ class FlyThinkerConfig(PreTrainedConfig):
     fusion_weight: float = 0.5
     injection: str = "global"
     projection: str = "pad"
+    share_embeddings: bool = False
 
     def __post_init__(self, **kwargs) -> None:  # type: ignore[no-untyped-def]
         # transformers makes a config without arguments to know the defaults when it saves one
@@ -47,8 +52,8 @@ class FlyThinkerConfig(PreTrainedConfig):
         self.reasoner_config = self.reasoner_config and _as_config(self.reasoner_config)
         for token in ("bos_token_id", "eos_token_id", "pad_token_id"):
             kwargs.setdefault(token, getattr(self.generator_config, token, None))
-        # each part ties its own embeddings; there is nothing to tie across them
-        kwargs["tie_word_embeddings"] = False
+        # each part ties its own table and head; transformers asks this before it ties across them
+        kwargs["tie_word_embeddings"] = self.share_embeddings
         # the base class would reset what loaded parts use
         kwargs.setdefault("attn_implementation", self.generator_config._attn_implementation)
         super().__post_init__(**kwargs)
@@ -63,6 +68,8 @@ class FlyThinkerConfig(PreTrainedConfig):
             raise ValueError(f"projection is {self.projection!r}; it must be one of {known}")
         if self.fusion_weight < 0:
             raise ValueError(f"fusion_weight is {self.fusion_weight}; it must be 0 or more")
+        if self.share_embeddings:
+            self._check_tables()
         if self.reasoner_config is None:
             if self.fusion_weight != 0:
                 raise ValueError(
@@ -74,6 +81,19 @@ class FlyThinkerConfig(PreTrainedConfig):
                 f"a thought (width {self.thought_size}) does not fit into the Generator's "
                 f'embedding (width {self.hidden_size}): use projection="linear" or a narrower '
                 "Reasoner"
+            )
+
+    def _check_tables(self) -> None:
+        if self.reasoner_config is None:
+            raise ValueError("share_embeddings needs a Reasoner to share with")
+        sizes = [
+            (part.vocab_size, part.hidden_size)
+            for part in (self.generator_config, self.reasoner_config)
+        ]
+        if sizes[0] != sizes[1]:
+            raise ValueError(
+                "share_embeddings needs two tables of one size; the Generator's is {} x {}, the "
+                "Reasoner's {} x {}".format(*sizes[0], *sizes[1])
             )
 
     @property

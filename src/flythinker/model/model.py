@@ -26,7 +26,12 @@ from flythinker.model.loss import (
     kept,
     next_token_targets,
 )
-from flythinker.model.parts import check_same_vocabulary, load_generator, load_reasoner
+from flythinker.model.parts import (
+    check_same_table,
+    check_same_vocabulary,
+    load_generator,
+    load_reasoner,
+)
 
 
 @dataclass
@@ -72,6 +77,10 @@ class FlyThinkerForCausalLM(PreTrainedModel, ThinkingGenerationMixin):
             self.reasoner = reasoner or AutoModel.from_config(config.reasoner_config)
             if config.projection == "linear":
                 self.projection = nn.Linear(config.thought_size, config.hidden_size, bias=False)
+        if config.share_embeddings:
+            self._tied_weights_keys = {
+                _table_name("reasoner", self.reasoner): _table_name("generator", self.generator)
+            }
         for part in (generator, reasoner):  # given parts keep their weights
             for module in part.modules() if part is not None else ():
                 module._is_hf_initialized = True
@@ -91,6 +100,7 @@ class FlyThinkerForCausalLM(PreTrainedModel, ThinkingGenerationMixin):
         injection: str = "global",
         projection: str = "pad",
         reasoner_layers: int | None = None,
+        share_embeddings: bool = False,
         **kwargs: Any,
     ) -> "FlyThinkerForCausalLM":
         """Join two pretrained models.
@@ -99,13 +109,14 @@ class FlyThinkerForCausalLM(PreTrainedModel, ThinkingGenerationMixin):
             generator, reasoner: local folders, hub names, `"smollm2-135m"` or loaded models (used
                 as they are, not copied). `reasoner=None` gives the Generator alone, for SFT; set
                 `fusion_weight=0` with it.
-            fusion_weight, injection, projection: see `FlyThinkerConfig`.
+            fusion_weight, injection, projection, share_embeddings: see `FlyThinkerConfig`.
             reasoner_layers: keep only the first N layers of the Reasoner.
             kwargs: passed to `from_pretrained` of both parts (`dtype`, …). A `device_map` of
                 {"generator": 0, "reasoner": 1} gives each part a device of its own.
 
         Raises:
-            ValueError: different tokenizers or vocabularies, or a bad setting.
+            ValueError: different tokenizers or vocabularies, a bad setting, or `share_embeddings`
+                of tables that are not the same.
         """
         devices = kwargs.pop("device_map", None)
         if not isinstance(devices, dict):
@@ -129,7 +140,10 @@ class FlyThinkerForCausalLM(PreTrainedModel, ThinkingGenerationMixin):
             fusion_weight=fusion_weight,
             injection=injection,
             projection=projection,
+            share_embeddings=share_embeddings,
         )
+        if share_embeddings:
+            check_same_table(written_by, thought_by)
         model = cls(config, written_by, thought_by)
         if model.projection is not None and thought_by is not None:
             model.projection.to(written_by.device, thought_by.dtype)
@@ -390,6 +404,12 @@ class FlyThinkerForCausalLM(PreTrainedModel, ThinkingGenerationMixin):
         return shift(
             rescale(thoughts, cache.norm), None if last is None else rescale(last, cache.norm)
         )
+
+
+def _table_name(prefix: str, part: PreTrainedModel) -> str:
+    """The parameter name of a part's embedding table."""
+    table = part.get_input_embeddings().weight
+    return next(f"{prefix}.{name}" for name, weight in part.named_parameters() if weight is table)
 
 
 def _positions(input_ids: Tensor, attention_mask: Tensor | None, past: int) -> Tensor:

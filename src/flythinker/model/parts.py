@@ -3,6 +3,7 @@
 import copy
 from typing import Any
 
+import torch
 from transformers import (
     AutoModel,
     AutoModelForCausalLM,
@@ -102,6 +103,20 @@ def check_same_vocabulary(
         f"({len(first)} against {len(second)} entries), such as {token!r} (id {first.get(token)} "
         f"against {second.get(token)}). Choose a Reasoner of the same family"
     )
+
+
+def check_same_table(generator: PreTrainedModel, reasoner: PreTrainedModel) -> None:
+    """Only parts that start with the same embedding table can go on with one.
+
+    Raises:
+        ValueError: the tables differ.
+    """
+    first, second = (part.get_input_embeddings().weight for part in (generator, reasoner))
+    if not torch.equal(first, second.to(first.device)):
+        raise ValueError(
+            "share_embeddings: the embedding tables of Generator and Reasoner differ; leave it "
+            "out, or take both from one model"
+        )
 
 
 def _vocabulary(source: str | PreTrainedModel) -> dict[str, int] | None:

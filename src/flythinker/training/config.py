@@ -36,6 +36,7 @@ class ModelSection:
     fusion_weight: float = 0.5
     injection: Injection = "global"
     projection: Projection = "pad"
+    share_embeddings: bool = False
     dtype: Literal["float32", "bfloat16"] = "float32"
     attn_implementation: str | None = None
 
