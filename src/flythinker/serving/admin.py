@@ -48,7 +48,7 @@ def create(
 @keys_app.command(name="list", epilog="Example: flythinker keys list --json")
 def list_keys(database: Database = DEFAULT_DATABASE, as_json: Json = False) -> None:
     """Show all keys, without their secrets."""
-    keys = _open(database).keys()
+    keys = _open(database).api_keys()
     if as_json:
         print(json.dumps({"keys": [asdict(key) for key in keys]}, default=str))
         return

@@ -202,7 +202,7 @@ class Store:
             connection.execute(insert(keys).values(**vars(key), hash=_hash(secret)))
         return key, secret
 
-    def keys(self) -> list[Key]:
+    def api_keys(self) -> list[Key]:
         """All keys, also revoked ones, in the order they were made."""
         query = select(keys).order_by(keys.c.created, keys.c.id)
         with self._engine.connect() as connection:
@@ -213,7 +213,7 @@ class Store:
 
     def has_keys(self) -> bool:
         """Whether there is a valid key."""
-        return any(key.revoked is None for key in self.keys())
+        return any(key.revoked is None for key in self.api_keys())
 
     def revoke_key(self, id: str) -> None:
         """End a key now.
