@@ -1,0 +1,78 @@
+"""A tiny model to serve, and real databases: SQLite always, PostgreSQL where its programs are."""
+
+import itertools
+import os
+import shutil
+import subprocess
+import tempfile
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+from sqlalchemy import create_engine, text
+
+from flythinker.model_folder import PersonalModel, load_tokenizer
+from flythinker.serving.store import Store
+from flythinker.training.run import build_model
+
+
+@pytest.fixture
+def personal(configure) -> PersonalModel:
+    """A random FlyThinker model with the tiny tokenizer."""
+    config = configure("model.projection=pad")
+    tokenizer = load_tokenizer(config.model.generator)
+    return PersonalModel(build_model(config.model, None).eval(), tokenizer, config.prompt, {})
+
+
+@pytest.fixture(scope="session")
+def postgres() -> Iterator[Callable[[], str]]:
+    """A PostgreSQL server; each call gives the URL of a fresh database of it."""
+    installed = sorted(Path("/usr/lib/postgresql").glob("*/bin"))  # Debian's place
+    initdb = shutil.which(
+        "initdb", path=os.pathsep.join([*map(str, installed), os.environ["PATH"]])
+    )
+    if initdb is None:
+        pytest.skip("PostgreSQL is not installed")
+    programs = Path(initdb).parent
+    folder = Path(tempfile.mkdtemp(prefix="flythinker-postgres-"))
+    owner = []
+    if os.getuid() == 0:  # PostgreSQL refuses to run as root
+        shutil.chown(folder, "postgres")
+        owner = ["runuser", "-u", "postgres", "--"]
+
+    def run(program: str, *arguments: str) -> None:
+        command = [*owner, str(programs / program), "-D", str(folder / "data"), *arguments]
+        subprocess.run(command, cwd=folder, check=True, stdout=subprocess.DEVNULL)
+
+    run("initdb", "-U", "flythinker", "--auth=trust", "--no-sync", "-E", "UTF8", "--locale=C")
+    options = f"-k {folder} -c listen_addresses="  # a socket in a folder, no port
+    run("pg_ctl", "-w", "-l", str(folder / "log"), "-o", options, "start")
+    server = f"postgresql+psycopg://flythinker@/postgres?host={folder}"
+    numbers = itertools.count()
+
+    def fresh() -> str:
+        name = f"test_{next(numbers)}"
+        admin = create_engine(server, isolation_level="AUTOCOMMIT")
+        with admin.connect() as connection:
+            connection.execute(text(f"CREATE DATABASE {name}"))
+        admin.dispose()
+        return f"postgresql://flythinker@/{name}?host={folder}"
+
+    yield fresh
+    run("pg_ctl", "-m", "immediate", "stop")
+    shutil.rmtree(folder)
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def database(request, tmp_path) -> str:
+    """The URL of an empty database."""
+    if request.param == "sqlite":
+        return f"sqlite:///{tmp_path}/store.db"
+    return request.getfixturevalue("postgres")()
+
+
+@pytest.fixture
+def store(database) -> Iterator[Store]:
+    opened = Store.open(database)
+    yield opened
+    opened.close()
