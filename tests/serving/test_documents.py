@@ -28,7 +28,7 @@ def add(api, *documents, user="ann") -> list[str]:
 
 
 def test_one_and_many_are_added_read_and_deleted(api):
-    one = api.post("/users/ann/documents", json=SEA).json()["data"][0]
+    one = api.post("/users/ann/documents", json={"documents": [SEA]}).json()["data"][0]
     assert add(api, SEA, SHIP)[0] == one["id"]
     whole = api.get(f"/users/ann/documents/{one['id']}").json()
     assert whole == one | {"text": SEA["text"]}
@@ -74,7 +74,7 @@ def test_a_forgotten_user_is_unknown(api):
 
 
 def test_a_known_user_is_personalized_by_their_texts_and_nobody_else(api):
-    add(api, {"text": "zanzibar " * 30})
+    add(api, {"text": "We went to Zanzibar."})
     body = {"model": "tiny", "messages": [{"role": "user", "content": "Go."}], "max_tokens": 5}
 
     def prompt_tokens(**fields) -> int:
@@ -82,7 +82,7 @@ def test_a_known_user_is_personalized_by_their_texts_and_nobody_else(api):
         return answer.json()["usage"]["prompt_tokens"]
 
     plain = prompt_tokens()
-    assert prompt_tokens(user="ann") > plain + 30
+    assert prompt_tokens(user="ann") > plain + 10
     assert prompt_tokens(user="ann", personalize=False) == plain
     assert prompt_tokens(user="ann", history_k=0) == plain
     assert prompt_tokens(user="bob") == plain
@@ -91,18 +91,18 @@ def test_a_known_user_is_personalized_by_their_texts_and_nobody_else(api):
 @pytest.mark.parametrize(
     ("body", "field"),
     [
-        ({"text": " \n"}, "text"),
-        ({"title": "No text"}, "text"),
-        ({"text": "x", "date": "May 2024"}, "date"),
-        ({"text": "x", "title": "t" * 501}, "title"),
-        ({"text": "x", "author": "ann"}, "author"),
-        ({"documents": []}, "documents"),
-        ({"documents": [{"text": "x"}, {"text": 3}]}, "documents[1].text"),
+        ([{"text": " \n"}], "documents[0].text"),
+        ([{"title": "No text"}], "documents[0].text"),
+        ([{"text": "x", "date": "May 2024"}], "documents[0].date"),
+        ([{"text": "x", "title": "t" * 501}], "documents[0].title"),
+        ([{"text": "x"}, {"text": "x", "author": "ann"}], "documents[1].author"),
+        ([], "documents"),
+        (None, "documents"),
     ],
-    ids=str,
+    ids=lambda body: str(body)[:40],
 )
 def test_what_is_no_document_is_refused_by_its_field(api, body, field):
-    answer = api.post("/users/ann/documents", json=body)
+    answer = api.post("/users/ann/documents", json={"documents": body})
     assert answer.status_code == 400
     assert answer.json()["error"]["param"] == field
     assert api.get("/users/ann/documents").status_code == 404  # nothing was stored

@@ -42,7 +42,7 @@ def test_a_large_body_is_refused_before_it_is_read(running):
 def test_long_and_many_documents(running):
     with running(max_document_chars=10, max_documents_per_user=2) as url:
         path = f"{url}/v1/users/ann/documents"
-        long = httpx.post(path, json={"text": "a" * 11})
+        long = httpx.post(path, json={"documents": [{"text": "a" * 11}]})
         assert (long.status_code, error(long)["code"]) == (413, "document_too_large")
         many = httpx.post(path, json={"documents": [{"text": t} for t in "abc"]})
         assert (many.status_code, error(many)["code"]) == (409, "too_many_documents")

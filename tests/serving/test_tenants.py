@@ -13,7 +13,7 @@ from flythinker.data.example import Document
 from flythinker.serving.store import Store
 
 SECRET = "zanzibar"
-OWN = Document(f"{SECRET} " * 20, SECRET, "2024")
+OWN = Document(f"We went to {SECRET}.", SECRET, "2024")
 Call = Callable[[str, str], httpx.Response]
 """Asks a route about a user and a document."""
 
@@ -48,7 +48,7 @@ def calls(api: httpx.Client) -> dict[tuple[str, str], Call]:
         ("delete", one): plain("DELETE", one),
         ("delete", documents): plain("DELETE", documents),
         ("get", "/v1/users/{user_id}/export"): plain("GET", "/v1/users/{user_id}/export"),
-        ("post", documents): plain("POST", documents, json={"text": "Mine."}),
+        ("post", documents): plain("POST", documents, json={"documents": [{"text": "Mine."}]}),
     }
 
 
@@ -84,8 +84,18 @@ def test_a_foreign_user_is_as_unknown_as_nobody_on_every_route(url, store, other
         foreign, nobody = call("ann", stored.id), call("nob", stored.id)
         assert SECRET not in foreign.text
         assert said(foreign, "ann") == said(nobody, "nob")
-    assert store.history("acme", "ann") == [Document(OWN.text.strip(), OWN.title, OWN.date)]
+    assert store.history("acme", "ann") == [OWN]
     assert store.history("other", "ann") == [Document("Mine.")]
+
+
+def test_the_owner_is_personalized(store, url):
+    """What the test above would not see if nobody were."""
+    store.add("acme", "ann", [OWN], 10)
+    _, secret = store.create_key("acme")
+    with httpx.Client(base_url=url, headers={"Authorization": f"Bearer {secret}"}) as api:
+        for path in ("/v1/chat/completions", "/v1/completions"):
+            call = calls(api)["post", path]
+            assert said(call("ann", ""), "ann") != said(call("nob", ""), "nob")
 
 
 def test_no_route_answers_without_a_valid_key(url, store):

@@ -54,7 +54,7 @@ class NewDocument(BaseModel):
 
 
 class NewDocuments(BaseModel):
-    """Many at once: all are stored, or none."""
+    """One document or many: all are stored, or none."""
 
     model_config = ConfigDict(extra="forbid", strict=True)
 
@@ -124,23 +124,22 @@ def list_users(
 
 @router.post("/{user_id}/documents")
 def add_documents(
-    user_id: UserId, body: NewDocument | NewDocuments, request: Request, tenant: Tenant
+    user_id: UserId, body: NewDocuments, request: Request, tenant: Tenant
 ) -> DocumentList:
-    """Add one document or many; they are on disk when this is answered.
+    """Add documents; they are on disk when this is answered.
 
     Adding a text again changes nothing but its title and date.
     """
     settings: ServerSettings = request.app.state.settings
-    new = body.documents if isinstance(body, NewDocuments) else [body]
-    if any(len(one.text) > settings.max_document_chars for one in new):
+    if any(len(one.text) > settings.max_document_chars for one in body.documents):
         raise ApiError(
             413,
             f"a document is longer than {settings.max_document_chars} characters",
             "invalid_request_error",
-            param="text",
+            param="documents",
             code="document_too_large",
         )
-    documents = [Document(one.text, one.title, one.date) for one in new]
+    documents = [Document(one.text, one.title, one.date) for one in body.documents]
     most = settings.max_documents_per_user
     try:
         stored = _store(request).add(tenant, user_id, documents, most)
