@@ -38,11 +38,13 @@ from flythinker.serving.store import Store
 logger = logging.getLogger(__name__)
 router = APIRouter(prefix="/v1")
 
+_STREAM = {"content": {"text/event-stream": {"schema": {"type": "string"}}}}
+
 LEFT_SECONDS = 0.25
 """How often a request being written is asked whether its client is still there."""
 
 
-@router.post("/chat/completions", responses={200: {"model": ChatCompletion}})
+@router.post("/chat/completions", responses={200: {"model": ChatCompletion} | _STREAM})
 async def chat_completions(body: ChatRequest, request: Request, tenant: Tenant) -> Response:
     """Write the next message of a conversation, as the user `user` would."""
     prompter: Prompter = request.app.state.prompter
@@ -55,7 +57,7 @@ async def chat_completions(body: ChatRequest, request: Request, tenant: Tenant) 
     return await _answer(request, body, build, form, body.longest, body.likeliest)
 
 
-@router.post("/completions", responses={200: {"model": Completion}})
+@router.post("/completions", responses={200: {"model": Completion} | _STREAM})
 async def completions(body: CompletionRequest, request: Request, tenant: Tenant) -> Response:
     """Write what each `prompt` asks for, as the user `user` would."""
     prompter: Prompter = request.app.state.prompter
