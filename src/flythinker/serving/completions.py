@@ -38,7 +38,7 @@ from flythinker.serving.store import Store
 logger = logging.getLogger(__name__)
 router = APIRouter(prefix="/v1")
 
-_STREAM = {"content": {"text/event-stream": {"schema": {"type": "string"}}}}
+_STREAM: dict[str, Any] = {"content": {"text/event-stream": {}}}
 
 LEFT_SECONDS = 0.25
 """How often a request being written is asked whether its client is still there."""
