@@ -86,8 +86,9 @@ def import_users(
     """Store users' past texts; a text that is there already stays one."""
     from flythinker.serving.store import TooManyDocuments
 
+    writings = _writings(path, user)  # first of all: a wrong path makes no database
     store = _open(database)
-    for name, documents in _writings(path, user).items():
+    for name, documents in writings.items():
         try:
             stored = store.add(tenant, name, documents, most)
         except TooManyDocuments as error:

@@ -23,6 +23,8 @@ from flythinker.serving.answers import (
     ChatForm,
     Completion,
     Form,
+    ModelCard,
+    ModelList,
     TextForm,
     Written,
     usage,
@@ -76,13 +78,13 @@ async def completions(body: CompletionRequest, request: Request, tenant: Tenant)
 
 
 @router.get("/models", dependencies=[Depends(tenant)])
-async def models(request: Request) -> dict[str, Any]:
+async def models(request: Request) -> ModelList:
     """The one model that there is."""
     return {"object": "list", "data": [_model_card(request)]}
 
 
 @router.get("/models/{model:path}", dependencies=[Depends(tenant)])
-async def model(model: str, request: Request) -> dict[str, Any]:
+async def model(model: str, request: Request) -> ModelCard:
     """The model of that name."""
     _check_model(request, model)
     return _model_card(request)
@@ -255,7 +257,7 @@ def _check_model(request: Request, name: str) -> None:
         )
 
 
-def _model_card(request: Request) -> dict[str, Any]:
+def _model_card(request: Request) -> ModelCard:
     state = request.app.state
     return {
         "id": state.settings.model_name,
