@@ -1,6 +1,5 @@
 """A tiny model to serve, and real databases: SQLite always, PostgreSQL where its programs are."""
 
-import itertools
 import os
 import shutil
 import subprocess
@@ -26,7 +25,7 @@ def personal(configure) -> PersonalModel:
 
 @pytest.fixture(scope="session")
 def postgres() -> Iterator[Callable[[], str]]:
-    """A PostgreSQL server; each call gives the URL of a fresh database of it."""
+    """A PostgreSQL server; each call empties its database and gives the URL."""
     installed = sorted(Path("/usr/lib/postgresql").glob("*/bin"))  # Debian's place
     initdb = shutil.which(
         "initdb", path=os.pathsep.join([*map(str, installed), os.environ["PATH"]])
@@ -47,18 +46,17 @@ def postgres() -> Iterator[Callable[[], str]]:
     run("initdb", "-U", "flythinker", "--auth=trust", "--no-sync", "-E", "UTF8", "--locale=C")
     options = f"-k {folder} -c listen_addresses="  # a socket in a folder, no port
     run("pg_ctl", "-w", "-l", str(folder / "log"), "-o", options, "start")
-    server = f"postgresql+psycopg://flythinker@/postgres?host={folder}"
-    numbers = itertools.count()
+    url = f"postgresql://flythinker@/postgres?host={folder}"
+    admin = create_engine(url.replace(":", "+psycopg:", 1))
 
     def fresh() -> str:
-        name = f"test_{next(numbers)}"
-        admin = create_engine(server, isolation_level="AUTOCOMMIT")
-        with admin.connect() as connection:
-            connection.execute(text(f"CREATE DATABASE {name}"))
-        admin.dispose()
-        return f"postgresql://flythinker@/{name}?host={folder}"
+        with admin.begin() as connection:
+            connection.execute(text("DROP SCHEMA public CASCADE"))
+            connection.execute(text("CREATE SCHEMA public"))
+        return url
 
     yield fresh
+    admin.dispose()
     run("pg_ctl", "-m", "immediate", "stop")
     shutil.rmtree(folder)
 

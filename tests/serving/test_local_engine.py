@@ -7,20 +7,11 @@ from serving_app import make_engine
 
 from flythinker.data.prompt import build_prompt
 from flythinker.decoding.sampling import Sampling, respond
-from flythinker.model_folder import PersonalModel, load_tokenizer
 from flythinker.serving.engine import Task
 from flythinker.serving.errors import ApiError
-from flythinker.training.run import build_model
 
 GREEDY = Sampling(max_new_tokens=20, temperature=0)
 LONG = Sampling(max_new_tokens=250, min_new_tokens=250, seed=1)
-
-
-@pytest.fixture
-def personal(configure) -> PersonalModel:
-    config = configure("model.projection=pad")
-    tokenizer = load_tokenizer(config.model.generator)
-    return PersonalModel(build_model(config.model, None).eval(), tokenizer, config.prompt, {})
 
 
 @pytest.fixture

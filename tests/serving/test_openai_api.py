@@ -12,18 +12,9 @@ from serving_app import client, make_engine, serve
 from flythinker.data.example import Example
 from flythinker.data.prompt import build_prompt
 from flythinker.decoding.sampling import Sampling, respond
-from flythinker.model_folder import PersonalModel, load_tokenizer
 from flythinker.serving.store import Store
-from flythinker.training.run import build_model
 
 QUERY = "Write about the navy."
-
-
-@pytest.fixture
-def personal(configure) -> PersonalModel:
-    config = configure("model.projection=pad")
-    tokenizer = load_tokenizer(config.model.generator)
-    return PersonalModel(build_model(config.model, None).eval(), tokenizer, config.prompt, {})
 
 
 @pytest.fixture

@@ -54,7 +54,7 @@ class NewDocument(BaseModel):
 
 
 class NewDocuments(BaseModel):
-    """Many at once: all are stored, or none."""
+    """One document or many: all are stored, or none."""
 
     model_config = ConfigDict(extra="forbid", strict=True)
 
@@ -124,14 +124,14 @@ def list_users(
 
 @router.post("/{user_id}/documents")
 def add_documents(
-    user_id: UserId, body: NewDocument | NewDocuments, request: Request, tenant: Tenant
+    user_id: UserId, body: NewDocuments, request: Request, tenant: Tenant
 ) -> DocumentList:
-    """Add one document or many; they are on disk when this is answered.
+    """Add documents; they are on disk when this is answered.
 
     Adding a text again changes nothing but its title and date.
     """
-    new = body.documents if isinstance(body, NewDocuments) else [body]
-    stored = store_documents(_store(request), request.app.state.settings, tenant, user_id, new)
+    settings: ServerSettings = request.app.state.settings
+    stored = store_documents(_store(request), settings, tenant, user_id, body.documents)
     return {"object": "list", "data": [_card(one) for one in stored], "has_more": False}
 
 
@@ -148,7 +148,7 @@ def store_documents(
             413,
             f"a document is longer than {settings.max_document_chars} characters",
             "invalid_request_error",
-            param="text",
+            param="documents",
             code="document_too_large",
         )
     documents = [Document(one.text, one.title, one.date) for one in new]

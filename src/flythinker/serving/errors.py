@@ -1,6 +1,7 @@
 """What goes wrong, as OpenAI's error objects: `{"error": {message, type, param, code}}`."""
 
 import logging
+import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -12,6 +13,8 @@ from starlette.exceptions import HTTPException
 from typing_extensions import TypedDict  # pydantic wants this one before Python 3.12
 
 logger = logging.getLogger(__name__)
+
+_KIND = re.compile(r"constrained-str|list\[.*\]")  # pydantic's names of what a field may be
 
 
 class ErrorObject(TypedDict):
@@ -98,6 +101,8 @@ def _field(location: Sequence[str | int]) -> str | None:
     """`("body", "messages", 0, "role")` → `messages[0].role`."""
     name = ""
     for part in location[1:]:
+        if _KIND.fullmatch(str(part)):
+            continue
         name += f"[{part}]" if isinstance(part, int) else f".{part}" if name else part
     # a client's own words: they may be long, and no Unicode
     return name[:200].encode(errors="replace").decode() or None
