@@ -90,24 +90,25 @@ def _blocks(desk: Desk) -> gr.Blocks:
                     label="Beside it, the same model",
                     elem_id="fly-comparison",
                 )
-                with gr.Row():
-                    weight = gr.Slider(
-                        0, max(2.0, 2 * engine.fusion_weight), engine.fusion_weight, step=0.05,
-                        label="λ, weight of thoughts", min_width=140, elem_id="fly-weight",
-                        visible=engine.has_fusion_weight, buttons=[],
-                    )  # fmt: skip
-                    temperature = gr.Slider(
-                        0, 1.5, Sampling.temperature, step=0.05,
-                        label="Temperature", min_width=140, elem_id="fly-temperature", buttons=[],
-                    )  # fmt: skip
+                weight = gr.Slider(
+                    0, max(2.0, 2 * engine.fusion_weight), engine.fusion_weight, step=0.05,
+                    label="λ, weight of the thoughts", elem_id="fly-weight",
+                    visible=engine.has_fusion_weight, buttons=[],
+                )  # fmt: skip
+                temperature = gr.Slider(
+                    0, 1.5, Sampling.temperature, step=0.05,
+                    label="Temperature", elem_id="fly-temperature", buttons=[],
+                )  # fmt: skip
                 with gr.Row(elem_id="fly-buttons"):
                     write = gr.Button("Write", variant="primary", min_width=80, elem_id="fly-write")
                     stop = gr.Button("Stop", min_width=80, elem_id="fly-stop")
                     again = gr.Button("Regenerate", min_width=80, elem_id="fly-again")
             with gr.Column(scale=5, min_width=300):
-                with gr.Row():
-                    personal = _part("column", elem_id="fly-personal", min_width=280)
-                    other = _part("column", elem_id="fly-other", min_width=280)
+                with gr.Row(equal_height=True, elem_id="fly-columns"):
+                    with gr.Column(min_width=280):
+                        personal = _part("column", elem_id="fly-personal")
+                    with gr.Column(min_width=280):
+                        other = _part("column", elem_id="fly-other")
                 if engine.has_effects:
                     gr.HTML(_file("legend.html"), apply_default_css=False, js_on_load=None)
                 used = _part("used", elem_id="fly-past-used")
@@ -141,7 +142,7 @@ def _blocks(desk: Desk) -> gr.Blocks:
         again.click(lambda seed: seed + 1, seed, seed, **quiet).then(
             start, [seed, *asked], shown, **quiet, **several
         )
-        stop.click(stop_writing, **quiet, queue=False)
+        stop.click(stop_writing, **quiet)
         blocks.unload(stop_writing)
     blocks.queue(default_concurrency_limit=None, api_open=False)
     return blocks
@@ -247,7 +248,7 @@ def _name(user: str | None) -> str:
 
 
 def _theme() -> gr.themes.Base:
-    sans = (LocalFont("Source Sans 3"), "system-ui", "sans-serif")
+    sans = (LocalFont("Source Sans Pro", weights=(400, 700)), "system-ui", "sans-serif")
     theme = gr.themes.Base(
         primary_hue=_PINE, secondary_hue=_PINE, neutral_hue=_PAPER, font=sans,
         radius_size=gr.themes.sizes.radius_md, text_size=gr.themes.sizes.text_md,
@@ -273,6 +274,8 @@ def _theme() -> gr.themes.Base:
         block_title_text_weight="600",
         input_background_fill="#ffffff",
         input_background_fill_dark="*neutral_900",
+        input_border_width="1px",
+        input_border_width_dark="1px",
         input_border_color="*neutral_300",
         input_border_color_dark="*neutral_700",
         button_primary_background_fill="*primary_600",
@@ -281,6 +284,10 @@ def _theme() -> gr.themes.Base:
         button_primary_background_fill_hover_dark="*primary_300",
         button_primary_text_color="#ffffff",
         button_primary_text_color_dark="*neutral_950",
+        button_secondary_background_fill_dark="*neutral_800",
+        button_secondary_background_fill_hover_dark="*neutral_700",
+        checkbox_label_background_fill_dark="*neutral_800",
+        checkbox_label_background_fill_hover_dark="*neutral_700",
         slider_color="*primary_600",
         slider_color_dark="*primary_400",
     )

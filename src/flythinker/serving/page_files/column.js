@@ -65,7 +65,7 @@ function show(token) {
   current = token;
   tip.replaceChildren(
     line("fly-tip-token", text.trim() ? `“${text.trim()}”` : "white space"),
-    line("fly-tip-words", words.length ? words.map((word) => word.trim()).join(" · ") : "no thought entered here"),
+    line("fly-tip-words", words.length ? [...new Set(words.map((word) => word.trim()))].join(" · ") : "no thought entered here"),
     line("fly-tip-kl", `moved the prediction by ${kl.toFixed(3)} nats`),
   );
   tip.hidden = false;
