@@ -17,6 +17,7 @@ from flythinker.serving.errors import ErrorBody, install_error_handlers
 from flythinker.serving.limits import install_limits
 from flythinker.serving.metrics import Metrics
 from flythinker.serving.observe import Observer
+from flythinker.serving.page import make_page
 from flythinker.serving.personal import Prompter
 from flythinker.serving.settings import ServerSettings
 from flythinker.serving.store import Store
@@ -31,7 +32,8 @@ def create_app(settings: ServerSettings, store: Store, engine: Engine) -> FastAP
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
-        yield
+        async with page.router.lifespan_context(page):
+            yield
         await engine.close(timeout=0)
 
     app = FastAPI(
@@ -74,8 +76,10 @@ def create_app(settings: ServerSettings, store: Store, engine: Engine) -> FastAP
         return JSONResponse({"status": "ready"})
 
     @app.get("/metrics", response_class=PlainTextResponse)
-    async def page() -> Response:
+    async def measured() -> Response:
         """For Prometheus."""
         return Response(metrics.page(), media_type=CONTENT_TYPE_LATEST)
 
+    page = make_page(app)
+    app.mount("/", page)  # the last: whatever is no route above is the page's
     return app

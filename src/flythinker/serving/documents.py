@@ -1,7 +1,7 @@
 """The routes of users and their writings. Another tenant's user is as unknown as nobody's."""
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict
 from typing import Annotated, Literal
 
@@ -131,7 +131,19 @@ def add_documents(
     Adding a text again changes nothing but its title and date.
     """
     settings: ServerSettings = request.app.state.settings
-    if any(len(one.text) > settings.max_document_chars for one in body.documents):
+    stored = store_documents(_store(request), settings, tenant, user_id, body.documents)
+    return {"object": "list", "data": [_card(one) for one in stored], "has_more": False}
+
+
+def store_documents(
+    store: Store, settings: ServerSettings, tenant: str, user: str, new: Sequence[NewDocument]
+) -> list[StoredDocument]:
+    """Store what the limits allow.
+
+    Raises:
+        ApiError: 413 for a document that is too long, 409 for too many.
+    """
+    if any(len(one.text) > settings.max_document_chars for one in new):
         raise ApiError(
             413,
             f"a document is longer than {settings.max_document_chars} characters",
@@ -139,10 +151,10 @@ def add_documents(
             param="documents",
             code="document_too_large",
         )
-    documents = [Document(one.text, one.title, one.date) for one in body.documents]
+    documents = [Document(one.text, one.title, one.date) for one in new]
     most = settings.max_documents_per_user
     try:
-        stored = _store(request).add(tenant, user_id, documents, most)
+        return store.add(tenant, user, documents, most)
     except TooManyDocuments as error:
         raise ApiError(
             409,
@@ -150,7 +162,6 @@ def add_documents(
             "invalid_request_error",
             code="too_many_documents",
         ) from error
-    return {"object": "list", "data": [_card(one) for one in stored], "has_more": False}
 
 
 @router.get("/{user_id}/documents")

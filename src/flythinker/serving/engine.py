@@ -37,6 +37,21 @@ class TokenLogprob:
 
 
 @dataclass(frozen=True)
+class ThoughtEffect:
+    """What the thoughts did to a token that was written.
+
+    Attributes:
+        text: the token's; empty for a piece of a character that a later token completes.
+        kl: of its prediction, with thoughts against without any, in nats.
+        words: of the vocabulary near the thought before it, nearest first.
+    """
+
+    text: str
+    kl: float
+    words: tuple[str, ...]
+
+
+@dataclass(frozen=True)
 class Piece:
     """What one text of a request grew by.
 
@@ -45,7 +60,7 @@ class Piece:
         text: what is added. It may lag behind `token_ids`: half a character and what may become
             a stop string are held back.
         token_ids: the tokens added.
-        logprobs: one for each of `token_ids`, if `Sampling.logprobs` asks for them.
+        logprobs, effects: one for each of `token_ids`, if its `Sampling` asks for them.
         finish_reason: set in the last piece of a text.
     """
 
@@ -54,6 +69,7 @@ class Piece:
     token_ids: tuple[int, ...] = ()
     logprobs: tuple[TokenLogprob, ...] = ()
     finish_reason: Literal["stop", "length"] | None = None
+    effects: tuple[ThoughtEffect, ...] = ()
 
 
 class Pieces(AsyncIterator[Piece]):
@@ -118,12 +134,16 @@ class Engine(Protocol):
         prompt_config: how the model was prompted in training.
         context_length: the most tokens that prompt and text may have together.
         has_fusion_weight: whether a request may choose its own λ.
+        fusion_weight: the model's own λ.
+        has_effects: whether it can tell the effects of thoughts, see `Sampling.effects`.
     """
 
     tokenizer: PreTrainedTokenizerBase
     prompt_config: PromptConfig
     context_length: int
     has_fusion_weight: bool
+    fusion_weight: float
+    has_effects: bool
 
     def generate(self, tasks: Sequence[Task]) -> Pieces:
         """Write all texts of one request; called on the event loop.

@@ -12,7 +12,15 @@ from queue import Empty, SimpleQueue
 from threading import Thread
 
 from flythinker.decoding.writer import Writer, Writing
-from flythinker.serving.engine import Piece, Pieces, Stats, Task, TokenLogprob, TokenText
+from flythinker.serving.engine import (
+    Piece,
+    Pieces,
+    Stats,
+    Task,
+    ThoughtEffect,
+    TokenLogprob,
+    TokenText,
+)
 from flythinker.serving.errors import ApiError
 
 logger = logging.getLogger(__name__)
@@ -46,6 +54,8 @@ class LocalEngine:
         self.prompt_config = personal.prompt
         self.context_length = personal.model.config.get_text_config().max_position_embeddings
         self.has_fusion_weight = writer.engine.thinks
+        self.fusion_weight = personal.model.config.fusion_weight
+        self.has_effects = writer.engine.thinks and writer.slots > 1
         self._writer = writer
         self._room = writer.slots + max_queue
         self._open = 0  # texts taken and not over; the event loop's
@@ -182,11 +192,15 @@ class LocalEngine:
             )
             for one in writing.logprobs[since : since + len(ids)]
         )
+        effects = tuple(
+            ThoughtEffect(one.text, one.kl, one.words)
+            for one in writing.effects[since : since + len(ids)]
+        )
         reason = writing.finish_reason
         assert reason != "cancelled"  # such a text is no longer known here
         if reason is not None:
             del self._texts[writing]
-        self._hand_over(text, Piece(text.index, added, ids, logprobs, reason))
+        self._hand_over(text, Piece(text.index, added, ids, logprobs, reason, effects))
 
     def _token_text(self, token_id: int, logprob: float) -> TokenText:
         return TokenText(self.tokenizer.decode([token_id]), logprob)

@@ -26,6 +26,8 @@ class RemoteEngine:
     """
 
     has_fusion_weight = False
+    fusion_weight = 0.0  # not known here
+    has_effects = False
 
     def __init__(
         self,
