@@ -20,7 +20,14 @@ with a status of 400 or more has an [ErrorBody](#errorbody). Requests on `/v1` n
 def schema() -> dict[str, Any]:
     """The OpenAPI schema of a server with default settings; it has no engine."""
     settings = ServerSettings("127.0.0.1", 8000, DEFAULT_DATABASE, True, 1, 1, 1, 1, 1, 1, "model")
-    engine: Any = SimpleNamespace(tokenizer=[], prompt_config=PromptConfig(), context_length=0)
+    engine: Any = SimpleNamespace(
+        tokenizer=[],
+        prompt_config=PromptConfig(),
+        context_length=0,
+        has_fusion_weight=True,
+        fusion_weight=0.5,
+        has_effects=True,
+    )
     return create_app(settings, SimpleNamespace(), engine).openapi()  # type: ignore[arg-type]
 
 

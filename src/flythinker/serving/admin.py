@@ -22,7 +22,12 @@ if TYPE_CHECKING:
 keys_app = typer.Typer(no_args_is_help=True, help="API keys of a server, each of one tenant.")
 users_app = typer.Typer(no_args_is_help=True, help="Users of a server and their writings.")
 
-Database = Annotated[str, typer.Option(help="As for `serve`: sqlite:///… or postgresql://…")]
+Database = Annotated[
+    str,
+    typer.Option(
+        envvar="FLYTHINKER_DATABASE", help="As for `serve`: sqlite:///… or postgresql://…"
+    ),
+]
 Tenant = Annotated[str, typer.Option(help="Who the users belong to.")]
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON object.")]
 

@@ -26,7 +26,11 @@ def serve(
     host: Annotated[str, typer.Option(help="Address to bind to.")] = "127.0.0.1",
     port: Annotated[int, typer.Option(min=0, max=65535)] = 8000,
     database: Annotated[
-        str, typer.Option(help="Where users' writings are: sqlite:///… or postgresql://…")
+        str,
+        typer.Option(
+            envvar="FLYTHINKER_DATABASE",  # a password in a command can be seen by everybody
+            help="Where users' writings are: sqlite:///… or postgresql://…",
+        ),
     ] = DEFAULT_DATABASE,
     name: Annotated[
         str | None, typer.Option(help="What clients call the model; default: its folder.")
