@@ -8,9 +8,13 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+from browsing import open_browser
+from playwright.sync_api import Browser
+from serving_app import make_engine
 from sqlalchemy import create_engine, text
 
 from flythinker.model_folder import PersonalModel, load_tokenizer
+from flythinker.serving.local_engine import LocalEngine
 from flythinker.serving.store import Store
 from flythinker.training.run import build_model
 
@@ -74,3 +78,24 @@ def store(database) -> Iterator[Store]:
     opened = Store.open(database)
     yield opened
     opened.close()
+
+
+@pytest.fixture
+def sqlite(tmp_path) -> Iterator[Store]:
+    """An empty store."""
+    opened = Store.open(f"sqlite:///{tmp_path}/page.db")
+    yield opened
+    opened.close()
+
+
+@pytest.fixture
+def engine(personal) -> LocalEngine:
+    """An engine with room for two texts and what their thoughts do."""
+    return make_engine(personal, slots=4)
+
+
+@pytest.fixture(scope="session")
+def browser() -> Iterator[Browser]:
+    """One Chromium for all tests."""
+    with open_browser() as browser:
+        yield browser

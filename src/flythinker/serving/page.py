@@ -162,8 +162,10 @@ def _connect_writings(
 
     def opened(request: gr.Request) -> tuple[Any, Any]:
         names = desk.users(_tenant(request))
-        name = names[0] if names else ""
-        return gr.update(choices=names, value=name), desk.writings(_tenant(request), name)
+        if not names:
+            return gr.skip(), gr.skip()
+        choice = gr.update(choices=names, value=names[0])
+        return choice, desk.writings(_tenant(request), names[0])
 
     def chosen(request: gr.Request, user: str | None) -> dict[str, Any]:
         return desk.writings(_tenant(request), _name(user))

@@ -7,6 +7,7 @@ const title = element.querySelector("h2");
 const state = element.querySelector(".fly-state");
 const note = element.querySelector(".fly-note");
 const copy = element.querySelector(".fly-copy");
+const narrow = matchMedia("(max-width: 700px)");
 let drawn = [];
 let current = null; // the token whose tip is open
 
@@ -17,7 +18,7 @@ function shade(kl) {
 function span([text, kl]) {
   const token = document.createElement("span");
   token.textContent = text;
-  if (kl !== null) {
+  if (kl !== null && text) { // none of a piece of a character
     token.className = "fly-token";
     token.tabIndex = -1;
     token.style.setProperty("--shade", shade(kl).toFixed(3));
@@ -39,6 +40,9 @@ function draw() {
   if (!body.querySelector("[tabindex='0']")) {
     const first = body.querySelector(".fly-token");
     if (first) first.tabIndex = 0; // one stop for the tab key; arrows go on from there
+  }
+  if (value.state === "waiting" && narrow.matches && element.closest("#fly-personal")) {
+    element.scrollIntoView(); // on a phone the texts are below everything else
   }
   title.textContent = value.title || "";
   if (state.textContent !== (value.state || "")) state.textContent = value.state || "";
