@@ -1,12 +1,18 @@
-"""A real server on a loopback port, with a tiny model, for the tests of this folder."""
+"""Real servers on loopback ports, with a tiny model, for the tests of this folder."""
 
 import copy
+import multiprocessing
+import os
+import socket
 import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
+from multiprocessing.process import BaseProcess
+from pathlib import Path
 
+import httpx
 import openai
 import uvicorn
 
@@ -60,3 +66,47 @@ def serve(engine: Engine, store: Store, settings: ServerSettings = SETTINGS) -> 
 
 def client(url: str) -> openai.OpenAI:
     return openai.OpenAI(base_url=f"{url}/v1", api_key="none", max_retries=0, timeout=60)
+
+
+@contextmanager
+def serve_command(
+    folder: Path, model: Path, database: str, *options: object
+) -> Iterator[tuple[str, BaseProcess]]:
+    """`flythinker serve` in a process of its own, with its URL; killed if it is there at the end.
+
+    Its logs go to the file `log` in `folder`. It is forked from one that has imported everything.
+    """
+    processes = multiprocessing.get_context("forkserver")
+    processes.set_forkserver_preload(["flythinker.serving.app", "flythinker.decoding.writer"])
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = free.getsockname()[1]
+    arguments = ["--model", model, "--database", database, "--name", "tiny", "--port", port]
+    process = processes.Process(
+        target=_run_command, args=(folder / "log", [*map(str, [*arguments, *options])])
+    )
+    process.start()
+    try:
+        url = f"http://127.0.0.1:{port}"
+        deadline = time.monotonic() + 60
+        while not _is_up(url):
+            assert process.is_alive(), (folder / "log").read_text()
+            assert time.monotonic() < deadline
+            time.sleep(0.02)
+        yield url, process
+    finally:
+        process.kill()
+        process.join()
+
+
+def _run_command(log: Path, arguments: list[str]) -> None:
+    from flythinker.serving.cli import app
+
+    os.dup2(os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND), 2)
+    app(arguments)
+
+
+def _is_up(url: str) -> bool:
+    try:
+        return httpx.get(f"{url}/health").status_code == 200
+    except httpx.TransportError:
+        return False

@@ -22,7 +22,12 @@ if TYPE_CHECKING:
 keys_app = typer.Typer(no_args_is_help=True, help="API keys of a server, each of one tenant.")
 users_app = typer.Typer(no_args_is_help=True, help="Users of a server and their writings.")
 
-Database = Annotated[str, typer.Option(help="As for `serve`: sqlite:///… or postgresql://…")]
+Database = Annotated[
+    str,
+    typer.Option(
+        envvar="FLYTHINKER_DATABASE", help="As for `serve`: sqlite:///… or postgresql://…"
+    ),
+]
 Tenant = Annotated[str, typer.Option(help="Who the users belong to.")]
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON object.")]
 
@@ -86,8 +91,9 @@ def import_users(
     """Store users' past texts; a text that is there already stays one."""
     from flythinker.serving.store import TooManyDocuments
 
+    writings = _writings(path, user)  # first of all: a wrong path makes no database
     store = _open(database)
-    for name, documents in _writings(path, user).items():
+    for name, documents in writings.items():
         try:
             stored = store.add(tenant, name, documents, most)
         except TooManyDocuments as error:

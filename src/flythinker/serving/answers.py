@@ -95,6 +95,23 @@ class Completion(TypedDict):
     usage: Usage
 
 
+class ModelCard(TypedDict):
+    """What is served; `max_model_len` tokens are the most that prompt and text may have."""
+
+    id: str
+    object: Literal["model"]
+    created: int
+    owned_by: Literal["flythinker"]
+    max_model_len: int
+
+
+class ModelList(TypedDict):
+    """The answer of `/v1/models`."""
+
+    object: Literal["list"]
+    data: list[ModelCard]
+
+
 @dataclass
 class Written:
     """One whole text, put together from its pieces."""

@@ -5,7 +5,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
 from fastapi import FastAPI
-from fastapi.responses import JSONResponse, Response
+from fastapi.responses import JSONResponse, PlainTextResponse, Response
 from prometheus_client import CONTENT_TYPE_LATEST
 from starlette.concurrency import run_in_threadpool
 from starlette.middleware.trustedhost import TrustedHostMiddleware
@@ -75,7 +75,7 @@ def create_app(settings: ServerSettings, store: Store, engine: Engine) -> FastAP
         await run_in_threadpool(store.check)
         return JSONResponse({"status": "ready"})
 
-    @app.get("/metrics")
+    @app.get("/metrics", response_class=PlainTextResponse)
     async def measured() -> Response:
         """For Prometheus."""
         return Response(metrics.page(), media_type=CONTENT_TYPE_LATEST)

@@ -3,7 +3,7 @@
 import asyncio
 import ipaddress
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
@@ -26,11 +26,19 @@ def serve(
     host: Annotated[str, typer.Option(help="Address to bind to.")] = "127.0.0.1",
     port: Annotated[int, typer.Option(min=0, max=65535)] = 8000,
     database: Annotated[
-        str, typer.Option(help="Where users' writings are: sqlite:///… or postgresql://…")
+        str,
+        typer.Option(
+            envvar="FLYTHINKER_DATABASE",  # a password in a command can be seen by everybody
+            help="Where users' writings are: sqlite:///… or postgresql://…",
+        ),
     ] = DEFAULT_DATABASE,
     name: Annotated[
         str | None, typer.Option(help="What clients call the model; default: its folder.")
     ] = None,
+    dtype: Annotated[
+        Literal["auto", "float32", "bfloat16"],
+        typer.Option(help="Of the weights in memory; auto: as they were saved."),
+    ] = "auto",
     slots: Annotated[int, typer.Option(help="Texts written at the same time.", min=1)] = 8,
     max_queue: Annotated[int, typer.Option(help="Texts that may wait for a slot.", min=0)] = 64,
     prefix_mib: Annotated[
@@ -97,7 +105,7 @@ def serve(
     engine = (
         _remote_engine(model, remote, settings)
         if remote
-        else _local_engine(model, slots, prefix_mib * MiB, settings)
+        else _local_engine(model, dtype, slots, prefix_mib * MiB, settings)
     )
     config = uvicorn.Config(
         create_app(settings, store, engine),
@@ -111,13 +119,16 @@ def serve(
 
 
 def _local_engine(
-    model: str, slots: int, prefix_bytes: int, settings: "ServerSettings"
+    model: str, dtype: str, slots: int, prefix_bytes: int, settings: "ServerSettings"
 ) -> "Engine":
+    import torch
+
     from flythinker.decoding.writer import Writer
     from flythinker.model_folder import load_model_folder
     from flythinker.serving.local_engine import LocalEngine
 
-    writer = Writer(load_model_folder(model), slots, prefix_bytes)
+    personal = load_model_folder(model, dtype=None if dtype == "auto" else getattr(torch, dtype))
+    writer = Writer(personal, slots, prefix_bytes)
     return LocalEngine(writer, settings.max_queue)
 
 

@@ -23,6 +23,8 @@ from flythinker.serving.answers import (
     ChatForm,
     Completion,
     Form,
+    ModelCard,
+    ModelList,
     TextForm,
     Written,
     usage,
@@ -38,11 +40,13 @@ from flythinker.serving.store import Store
 logger = logging.getLogger(__name__)
 router = APIRouter(prefix="/v1")
 
+_STREAM: dict[str, Any] = {"content": {"text/event-stream": {}}}
+
 LEFT_SECONDS = 0.25
 """How often a request being written is asked whether its client is still there."""
 
 
-@router.post("/chat/completions", responses={200: {"model": ChatCompletion}})
+@router.post("/chat/completions", responses={200: {"model": ChatCompletion} | _STREAM})
 async def chat_completions(body: ChatRequest, request: Request, tenant: Tenant) -> Response:
     """Write the next message of a conversation, as the user `user` would."""
     prompter: Prompter = request.app.state.prompter
@@ -55,7 +59,7 @@ async def chat_completions(body: ChatRequest, request: Request, tenant: Tenant) 
     return await _answer(request, body, build, form, body.longest, body.likeliest)
 
 
-@router.post("/completions", responses={200: {"model": Completion}})
+@router.post("/completions", responses={200: {"model": Completion} | _STREAM})
 async def completions(body: CompletionRequest, request: Request, tenant: Tenant) -> Response:
     """Write what each `prompt` asks for, as the user `user` would."""
     prompter: Prompter = request.app.state.prompter
@@ -74,13 +78,13 @@ async def completions(body: CompletionRequest, request: Request, tenant: Tenant)
 
 
 @router.get("/models", dependencies=[Depends(tenant)])
-async def models(request: Request) -> dict[str, Any]:
+async def models(request: Request) -> ModelList:
     """The one model that there is."""
     return {"object": "list", "data": [_model_card(request)]}
 
 
 @router.get("/models/{model:path}", dependencies=[Depends(tenant)])
-async def model(model: str, request: Request) -> dict[str, Any]:
+async def model(model: str, request: Request) -> ModelCard:
     """The model of that name."""
     _check_model(request, model)
     return _model_card(request)
@@ -253,7 +257,7 @@ def _check_model(request: Request, name: str) -> None:
         )
 
 
-def _model_card(request: Request) -> dict[str, Any]:
+def _model_card(request: Request) -> ModelCard:
     state = request.app.state
     return {
         "id": state.settings.model_name,
