@@ -5,6 +5,7 @@ import os
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -13,6 +14,7 @@ import pytest
 from flythinker.comparison.config import load_comparison
 from flythinker.comparison.report import write_comparison
 from flythinker.comparison.run import collect, read_test, run
+from flythinker.data.example import write_examples
 from flythinker.errors import FlyThinkerError
 from flythinker.evaluation.personalization import swap_histories, without_histories
 from flythinker.evaluation.positions import load_losses, save_losses
@@ -101,9 +103,15 @@ def test_a_report_of_what_is_there_so_far(comparison_file):
     assert [row["label"] for row in data["results"]] == ["SFT"]
 
 
-def test_a_comparison_killed_twice_gives_the_same_table(comparison_file):
-    whole = compared(comparison_file(TWO, "whole"))
-    path = comparison_file(TWO, "killed")
+def test_a_comparison_of_40_texts_killed_twice_gives_the_same_table(
+    comparison_file, examples, tmp_path
+):
+    forty = [*examples, *(replace(e, query=f"Again: {e.query}") for e in examples[:10])]
+    test = str(tmp_path / "forty.jsonl")
+    write_examples(test, [replace(e, user_id="ab"[i % 2]) for i, e in enumerate(forty)])
+    whole = compared(comparison_file(TWO, "whole", test=test))
+    assert whole["positions"][0]["n_examples"] == 40
+    path = comparison_file(TWO, "killed", test=test)
     results = load_comparison(path).results
     code = (
         "import sys; from pathlib import Path; "
