@@ -35,6 +35,17 @@ def test_a_prompt_read_in_part_is_the_prompt_read_whole(variant):
     assert plain.prefixes.hits == 0
 
 
+def test_nothing_is_read_from_another_owners_prompts():
+    engine = Engine(tiny_flythinker(PLAIN), 4, prefix_bytes=2**20)
+    (prompt,) = prompts(0, 30)
+    for owner in ("ann", "bob"):
+        engine.join(prompt, owner=owner)
+    assert engine.prefixes.hits == 0
+    parts = 2
+    engine.join(prompt, owner="ann")
+    assert engine.prefixes.hits == parts * 29
+
+
 def test_the_same_prompt_again_reads_one_token(monkeypatch):
     engine = Engine(tiny_flythinker(PLAIN), 3, prefix_bytes=2**20)
     (prompt,) = prompts(0, 30)

@@ -27,7 +27,7 @@ def test_a_request_of_several_texts_gets_them_all(personal, prompts):
     async def run() -> list[str]:
         engine = make_engine(personal)
         texts = [""] * len(prompts)
-        async for piece in engine.generate([Task(prompt, GREEDY) for prompt in prompts]):
+        async for piece in engine.generate([Task(prompt, GREEDY, "acme") for prompt in prompts]):
             texts[piece.index] += piece.text
         await engine.close(1)
         return [text.strip() for text in texts]
@@ -50,7 +50,7 @@ def test_a_failing_step_fails_its_texts_and_the_engine_goes_on(personal, prompts
             return step()
 
         writer.step = failing
-        first, waiting = (engine.generate([Task(prompt, GREEDY)]) for prompt in prompts[:2])
+        first, waiting = (engine.generate([Task(prompt, GREEDY, "acme")]) for prompt in prompts[:2])
         with pytest.raises(ApiError) as caught:
             await text_of(first)
         assert caught.value.status_code == 500
@@ -64,12 +64,12 @@ def test_a_failing_step_fails_its_texts_and_the_engine_goes_on(personal, prompts
 def test_closing_lets_texts_finish_and_takes_no_new_ones(personal, prompts):
     async def run() -> None:
         engine = make_engine(personal)
-        pieces = engine.generate([Task(prompts[0], GREEDY)])
+        pieces = engine.generate([Task(prompts[0], GREEDY, "acme")])
         closing = asyncio.create_task(engine.close(30))
         await asyncio.sleep(0)
         assert not engine.ready
         with pytest.raises(ApiError) as caught:
-            engine.generate([Task(prompts[1], GREEDY)])
+            engine.generate([Task(prompts[1], GREEDY, "acme")])
         assert caught.value.status_code == 503
         assert await text_of(pieces) == respond(personal, [prompts[0]], GREEDY)[0]
         await closing
@@ -80,7 +80,7 @@ def test_closing_lets_texts_finish_and_takes_no_new_ones(personal, prompts):
 def test_what_does_not_finish_in_time_ends_with_a_clear_error(personal, prompts):
     async def run() -> None:
         engine = make_engine(personal)
-        pieces = engine.generate([Task(prompts[0], LONG)])
+        pieces = engine.generate([Task(prompts[0], LONG, "acme")])
         await anext(pieces)
         await engine.close(0)
         with pytest.raises(ApiError, match="shutting down"):
@@ -92,7 +92,7 @@ def test_what_does_not_finish_in_time_ends_with_a_clear_error(personal, prompts)
 def test_cancelled_texts_free_their_places_also_in_the_queue(personal, prompts):
     async def run() -> None:
         engine = make_engine(personal, slots=1)
-        running, waiting = (engine.generate([Task(prompt, LONG)]) for prompt in prompts[:2])
+        running, waiting = (engine.generate([Task(prompt, LONG, "acme")]) for prompt in prompts[:2])
         await anext(running)
         running.cancel()
         waiting.cancel()

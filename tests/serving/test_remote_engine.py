@@ -85,7 +85,7 @@ def test_a_lambda_of_ones_own_is_refused(personal, stores):
 def test_it_takes_no_more_than_it_was_told(personal):
     async def run() -> None:
         engine = make_remote(personal, NOWHERE, max_texts=1)
-        task = Task(Prompt([5], [], ()), Sampling())
+        task = Task(Prompt([5], [], ()), Sampling(), "acme")
         first = engine.generate([task])
         with pytest.raises(ApiError) as caught:
             engine.generate([task])

@@ -98,6 +98,21 @@ def test_the_owner_is_personalized(store, url):
             assert said(call("ann", ""), "ann") != said(call("nob", ""), "nob")
 
 
+def test_how_fast_a_prompt_is_read_does_not_tell_what_another_tenant_asked(store, url, other):
+    """What was read for one tenant is not found by another, with the very same prompt."""
+
+    def hits() -> float:
+        page = httpx.get(f"{url}/metrics").text
+        return float(page.partition("\nflythinker_prefix_hit_tokens_total ")[2].split()[0])
+
+    _, secret = store.create_key("acme")
+    with httpx.Client(base_url=url, headers={"Authorization": f"Bearer {secret}"}) as acme:
+        for api, known in ((acme, False), (other, False), (acme, True)):
+            before = hits()
+            calls(api)["post", "/v1/chat/completions"]("nob", "")
+            assert (hits() > before) == known
+
+
 def test_no_route_answers_without_a_valid_key(url, store):
     (stored,) = store.add("acme", "ann", [OWN], 10)
     revoked, secret = store.create_key("acme")

@@ -27,13 +27,14 @@ class Place:
     """Where a text stands: tokens read so far by each part, and where its prompt ends.
 
     `weight` is its λ, `mean_thought` [d_R] that of the prompt that the Reasoner has read, `apart`
-    whether that was another prompt than the Generator's.
+    whether that was another prompt than the Generator's, `owner` whose it is.
     """
 
     weight: float
     prompt_length: int
     apart: bool
     mean_thought: Tensor
+    owner: str = ""
     generator: int = 0
     reasoner: int = 0
 
@@ -108,11 +109,13 @@ class Engine:
         prompt_ids: list[int],
         reasoner_ids: list[int] | None = None,
         weight: float | None = None,
+        owner: str = "",
     ) -> Tensor:
         """Read the prompt of a new text in the next slot; returns logits [vocab] of what follows.
 
         `reasoner_ids` is the Reasoner's own prompt, where it has one, and `weight` the λ of this
-        text, where it is not the model's.
+        text, where it is not the model's. What was read before for another `owner` is not used:
+        how fast a prompt is read would tell what others have asked.
         """
         if reasoner_ids is not None and self.thinks and self.model.config.injection == "input":
             raise FlyThinkerError(
@@ -124,6 +127,7 @@ class Engine:
             len(prompt_ids),
             reasoner_ids is not None,
             self.last_thoughts[slot],
+            owner,
         )
         self.places.append(place)
         thought_of = reasoner_ids or prompt_ids
@@ -246,7 +250,7 @@ class Engine:
         if prefix is not None:
             self.generator_cache.copy_in(slot, prefix.keys, prefix.values, place.generator)
         if self.reasoner_cache is not None:
-            place.reasoner, prefix = self.prefixes.find("reasoner", thought_of)
+            place.reasoner, prefix = self.prefixes.find(f"{place.owner}: reasoner", thought_of)
             if prefix is not None and prefix.thoughts is not None:
                 self.reasoner_cache.copy_in(slot, prefix.keys, prefix.values, place.reasoner)
                 thoughts = prefix.thoughts[: place.reasoner]
@@ -267,14 +271,14 @@ class Engine:
         self.prefixes.put(self._kind(place), prompt_ids, Prefix(*kept))
         if self.reasoner_cache is not None:
             kept = self.reasoner_cache.copy_out(slot, len(thought_of))
-            self.prefixes.put("reasoner", thought_of, Prefix(*kept, thoughts))
+            self.prefixes.put(f"{place.owner}: reasoner", thought_of, Prefix(*kept, thoughts))
 
     def _kind(self, place: Place) -> str:
         """What a prompt read by the Generator depends on beside its tokens."""
         in_response_only = place.apart or self.model.config.injection == "output"
         if place.weight == 0 or in_response_only:
-            return "generator without thoughts"
-        return f"generator, λ = {place.weight}"
+            return f"{place.owner}: generator without thoughts"
+        return f"{place.owner}: generator, λ = {place.weight}"
 
     def _ids(self, ids: list[int]) -> Tensor:
         return torch.tensor([ids], device=self.model.device)

@@ -65,8 +65,10 @@ class Writer:
         self.waiting: deque[Writing] = deque()
         self._rows: list[_Row] = []  # of the engine's slots
 
-    def submit(self, prompt: Prompt, sampling: Sampling) -> Writing:
+    def submit(self, prompt: Prompt, sampling: Sampling, owner: str = "") -> Writing:
         """Queue a text; `step` writes it.
+
+        Prompts of different owners share nothing in the prefix cache, see `Engine.join`.
 
         Raises:
             FlyThinkerError: it asks for a λ or for effects of thoughts, of a model that has none;
@@ -78,7 +80,7 @@ class Writer:
             raise FlyThinkerError("this model has no thoughts that could have effects")
         if _slots_of(sampling) > self.slots:
             raise FlyThinkerError("effects of thoughts need a Writer of 2 slots or more")
-        writing = Writing(prompt, sampling)
+        writing = Writing(prompt, sampling, owner)
         self.waiting.append(writing)
         return writing
 
@@ -200,9 +202,9 @@ class Writer:
 
     def _join(self, text: TextState, is_twin: bool) -> Tensor:
         """Give a text a slot; returns logits [1, vocab] of what follows its prompt."""
-        prompt, sampling = text.writing.prompt, text.writing.sampling
-        weight = 0.0 if is_twin else sampling.fusion_weight
-        logits = self.engine.join(prompt.prompt_ids, prompt.reasoner_ids, weight)
+        writing = text.writing
+        prompt, weight = writing.prompt, 0.0 if is_twin else writing.sampling.fusion_weight
+        logits = self.engine.join(prompt.prompt_ids, prompt.reasoner_ids, weight, writing.owner)
         self._rows.append(_Row(text, is_twin))
         return logits[None]
 

@@ -46,7 +46,7 @@ class Writing:
     """One text as it is written.
 
     Attributes:
-        prompt: what it answers. `sampling`: how it is drawn.
+        prompt: what it answers. `sampling`: how it is drawn. `owner`: whose it is, see `join`.
         token_ids: written so far, without the token that ended it.
         text: written so far, without a stop string; what may still become one is held back.
         logprobs, effects: one for each of `token_ids`, if `sampling` asks for them.
@@ -56,6 +56,7 @@ class Writing:
 
     prompt: Prompt
     sampling: Sampling
+    owner: str = ""
     token_ids: list[int] = field(default_factory=list)
     text: str = ""
     logprobs: list[TokenLogprob] = field(default_factory=list)

@@ -56,7 +56,7 @@ async def chat_completions(body: ChatRequest, request: Request, tenant: Tenant) 
         return [prompter.personal(body.query, body.earlier, history, body.history_k)]
 
     form = ChatForm(logprobs=body.likeliest is not None)
-    return await _answer(request, body, build, form, body.longest, body.likeliest)
+    return await _answer(request, body, build, form, tenant, body.longest, body.likeliest)
 
 
 @router.post("/completions", responses={200: {"model": Completion} | _STREAM})
@@ -74,7 +74,8 @@ async def completions(body: CompletionRequest, request: Request, tenant: Tenant)
         ]
 
     form = TextForm(logprobs=body.logprobs is not None, token_ids=body.return_token_ids)
-    return await _answer(request, body, build, form, body.max_tokens, body.logprobs)
+    owner = f"{tenant}: {body.cache_salt}" if body.cache_salt else tenant
+    return await _answer(request, body, build, form, owner, body.max_tokens, body.logprobs)
 
 
 @router.get("/models", dependencies=[Depends(tenant)])
@@ -157,6 +158,7 @@ async def _answer(
     body: Generation,
     build: Any,
     form: Form,
+    owner: str,
     longest: int | None,
     logprobs: int | None,
 ) -> Response:
@@ -176,7 +178,7 @@ async def _answer(
         )
     # off the event loop: it reads the store, indexes past texts and tokenizes
     prompts: list[Prompt] = await run_in_threadpool(build)
-    tasks = _tasks(body, prompts, prompter, longest, logprobs)
+    tasks = _tasks(body, prompts, prompter, owner, longest, logprobs)
     answer = _Answer(
         request,
         body,
@@ -206,6 +208,7 @@ def _tasks(
     body: Generation,
     prompts: Sequence[Prompt],
     prompter: Prompter,
+    owner: str,
     longest: int | None,
     logprobs: int | None,
 ) -> list[Task]:
@@ -215,6 +218,7 @@ def _tasks(
         Task(
             prompt,
             body.sampling(prompter.room(prompt, longest), (seed + choice) % 2**63, logprobs),
+            owner,
         )
         for prompt in prompts
         for choice in range(body.n)

@@ -228,16 +228,17 @@ class Desk:
             raise _refused(error) from error
         history = (self.store.history(tenant, asked.user) if asked.user else None) or []
         personal = self._prompter.personal(body.query, (), history)
-        task = self._task(personal, body, asked)
+        task = self._task(tenant, personal, body, asked)
         if asked.comparison == "without history":
-            return [task, self._task(self._prompter.personal(body.query), body, asked)], history
+            plain = self._prompter.personal(body.query)
+            return [task, self._task(tenant, plain, body, asked)], history
         silent = replace(task.sampling, fusion_weight=0.0, effects=False)
         return [task, replace(task, sampling=silent)], history
 
-    def _task(self, prompt: Prompt, body: ChatRequest, asked: Asked) -> Task:
+    def _task(self, tenant: str, prompt: Prompt, body: ChatRequest, asked: Asked) -> Task:
         sampling = body.sampling(self._prompter.room(prompt), asked.seed, None)
         effects = self.engine.has_effects and asked.weight != 0
-        return Task(prompt, replace(sampling, effects=effects))
+        return Task(prompt, replace(sampling, effects=effects), tenant)
 
 
 def _as(user: str) -> str:

@@ -14,10 +14,14 @@ from flythinker.serving.errors import ApiError
 
 @dataclass(frozen=True)
 class Task:
-    """One text to write; a request asks for one or more."""
+    """One text to write; a request asks for one or more.
+
+    Nothing that an engine remembers of a prompt serves one of another `owner`.
+    """
 
     prompt: Prompt
     sampling: Sampling
+    owner: str
 
 
 @dataclass(frozen=True)

@@ -163,7 +163,8 @@ class LocalEngine:
 
     def _submit(self, texts: list[_Text]) -> None:
         for text in texts:
-            self._texts[self._writer.submit(text.task.prompt, text.task.sampling)] = text
+            task = text.task
+            self._texts[self._writer.submit(task.prompt, task.sampling, task.owner)] = text
 
     def _cancel(self, texts: list[_Text]) -> None:
         for writing, text in list(self._texts.items()):

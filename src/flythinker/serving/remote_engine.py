@@ -131,7 +131,7 @@ class RemoteEngine:
             "stop": list(sampling.stop) or None,
             "logprobs": sampling.logprobs,
             "stream": True,
-            "extra_body": {"return_token_ids": True},
+            "extra_body": {"return_token_ids": True, "cache_salt": task.owner},
         }
 
 

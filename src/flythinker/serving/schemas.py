@@ -187,6 +187,9 @@ class CompletionRequest(Generation):
     )
     logprobs: int | None = Field(None, ge=0, le=20)
     return_token_ids: bool = Field(False, description="As vLLM: `token_ids` of each choice.")
+    cache_salt: Clean | None = Field(
+        None, description="As vLLM: prompts of different salts share no cache."
+    )
 
     best_of: int | None = None
     echo: Literal[False] | None = None
