@@ -9,7 +9,13 @@ from flythinker.bench.rounds import alternate, ratio
 from flythinker.cli import app
 from flythinker.training.run import train
 
-KEYS = ("engine_vs_generate", "engine_vs_floor", "ratio_plain", "batch8_speedup")
+KEYS = (
+    "engine_vs_generate",
+    "engine_vs_floor",
+    "ratio_plain",
+    "ratio_plain_int8",
+    "batch8_speedup",
+)
 
 
 def test_rounds_alternate_after_one_that_does_not_count():

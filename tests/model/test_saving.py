@@ -161,3 +161,20 @@ def test_given_models_keep_their_weights_and_dtype():
     assert model.generator is generator
     assert all(torch.equal(value, weights[name]) for name, value in generator.state_dict().items())
     assert model.reasoner.dtype == torch.bfloat16
+
+
+def test_each_part_may_be_given_a_device_of_its_own(tmp_path):
+    model = tiny_flythinker()
+    model.save_pretrained(tmp_path)
+    devices = {"generator": "cpu", "projection": "cpu", "reasoner": "cpu"}
+    placed = AutoModelForCausalLM.from_pretrained(tmp_path, device_map=devices)
+    ids = random_ids(2, 7)
+    assert torch.equal(placed(ids).logits, model(ids).logits)
+    for name in ("generator", "reasoner"):
+        getattr(model, name).save_pretrained(tmp_path / name)
+    joined = FlyThinkerForCausalLM.from_generator_reasoner_pretrained(
+        str(tmp_path / "generator"),
+        str(tmp_path / "reasoner"),
+        device_map={"generator": "cpu", "reasoner": "meta"},
+    )
+    assert (joined.device.type, joined.reasoner.device.type) == ("cpu", "meta")

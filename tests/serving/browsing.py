@@ -51,8 +51,14 @@ def ask(page: Page, query: str, temperature: str = "0") -> None:
     page.fill("#fly-temperature input[type=number]", temperature)
     page.keyboard.press("Tab")
     page.fill("#fly-query textarea", query)
+    forget_states(page)
     page.click("#fly-write")
     wait_for(page, "done")
+
+
+def forget_states(page: Page) -> None:
+    """So that what was done before is not taken for done."""
+    page.evaluate("document.querySelectorAll('.fly-state').forEach(one => one.textContent = '')")
 
 
 def wait_for(page: Page, state: str) -> None:

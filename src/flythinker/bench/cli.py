@@ -2,6 +2,7 @@
 
 import json
 import sys
+from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -56,6 +57,34 @@ def decode(
     if model is not None and data is not None:
         figures |= bench_drafts(model, data, getattr(torch, dtype), rounds)
     _show("decode", figures, as_json)
+
+
+@app.command(epilog="Example: flythinker bench sweep --out sweep.png")
+def sweep(
+    out: Annotated[Path, typer.Option(help="The picture, .png or .svg.")] = Path("sweep.png"),
+    generator: Annotated[str, typer.Option(help="Folder or name.")] = "smollm2-135m",
+    reasoner: Annotated[str, typer.Option(help="Folder or name.")] = "smollm2-135m",
+    threads: Annotated[int | None, typer.Option(help="Of the CPU; default: torch's.")] = None,
+    rounds: Annotated[int, typer.Option(help="Alternating rounds.", min=1)] = 3,
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
+) -> None:
+    """Cost of a token over prompt, text, batch and size of the Reasoner, as a picture."""
+    import torch
+
+    from flythinker.bench.decode import DecodeSetting
+    from flythinker.bench.rounds import describe_machine
+    from flythinker.bench.sweep import bench_sweep, draw_sweep
+
+    if out.suffix not in (".png", ".svg"):
+        raise typer.BadParameter("--out ends with .png or .svg")
+    if threads is not None:
+        torch.set_num_threads(threads)
+    points = bench_sweep(DecodeSetting(generator, reasoner, new_tokens=16, rounds=rounds))
+    draw_sweep(points, out)
+    if as_json:
+        print(json.dumps({"sweep": points, "environment": describe_machine()}, default=asdict))
+    else:
+        Console().print(f"picture: {out}", highlight=False)
 
 
 @app.command(epilog="Example: flythinker bench train configs/sotu.yaml --json")

@@ -1,15 +1,15 @@
 """What writing costs: the engine against `generate`, FlyThinker against its Generator alone."""
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from typing import Any
 
 import torch
-from transformers import AutoModelForCausalLM
+from transformers import AutoModel, AutoModelForCausalLM
 
 from flythinker.bench.rounds import Rounds, alternate, describe_machine, ratio
-from flythinker.decoding.engine import Engine
+from flythinker.decoding.engine import Engine, Part
 from flythinker.model import FlyThinkerForCausalLM
 from flythinker.model.backbone import resolve_backbone
 
@@ -37,49 +37,64 @@ def bench_decode(setting: DecodeSetting) -> dict[str, Any]:
 
     Returns figures by name; ratios are `Ratio`s: `engine_vs_generate` (the Generator alone, time a
     token), `engine_vs_floor` (against reading its weights once at this machine's bandwidth),
-    `ratio_plain` (FlyThinker over the Generator alone in the same engine), `batch8_speedup` (tokens
-    a second of 8 texts over 1, FlyThinker), `ttft_cached_ratio` (time to the first token with
-    the profile read before, over anew); and milliseconds a token of each contestant.
+    `ratio_plain` (FlyThinker over the Generator alone in the same engine), `ratio_plain_int8` (the
+    same with 8-bit weights in the Reasoner, on the CPU), `batch8_speedup` (tokens a second of 8
+    texts over 1, FlyThinker), `ttft_cached_ratio` (time to the first token with the profile read
+    before, over anew). Also milliseconds a token of each contestant, and `weights_ratio`, the bytes
+    of weights that a token of FlyThinker reads over those of its Generator: what `ratio_plain`
+    would be if reading weights were all there is, and one pass alone used all of the bandwidth.
     """
     dtype = getattr(torch, setting.dtype)
     plain = AutoModelForCausalLM.from_pretrained(
         resolve_backbone(setting.generator), dtype=dtype
     ).eval()
-    prompt = _tokens(setting.prompt_tokens, plain.config.vocab_size)
-    alone, both = _engine(setting, None), _engine(setting, setting.reasoner)
-    eight = _engine(setting, setting.reasoner, slots=BATCH)
+    plain.to(_device())
+    prompt = random_tokens(setting.prompt_tokens, plain.config.vocab_size)
+    alone, both = engine(setting, None), engine(setting, setting.reasoner)
+    eight = engine(setting, setting.reasoner, slots=BATCH)
     alone.join(prompt)
     both.join(prompt)
     for _ in range(BATCH):
         eight.join(prompt)
-    seconds = alternate(
-        {
-            "generate": lambda: _generate(plain, prompt, setting.new_tokens),
-            "engine": lambda: _decode(alone, setting.new_tokens),
-            "flythinker": lambda: _decode(both, setting.new_tokens),
-            "flythinker, batch 8": lambda: _decode(eight, setting.new_tokens),
-            "floor": lambda: _read_weights(plain),
-        },
-        setting.rounds,
-    )
+    contestants = {
+        "generate": lambda: _generate(plain, prompt, setting.new_tokens),
+        "engine": lambda: seconds_a_step(alone, setting.new_tokens),
+        "flythinker": lambda: seconds_a_step(both, setting.new_tokens),
+        "flythinker, batch 8": lambda: seconds_a_step(eight, setting.new_tokens),
+        "floor": lambda: _read_weights(plain),
+    }
+    if plain.device.type == "cpu":
+        rounded = engine(setting, setting.reasoner, int8=["reasoner"])
+        rounded.join(prompt)
+        contestants["int8 Reasoner"] = lambda: seconds_a_step(rounded, setting.new_tokens)
+    seconds = alternate(contestants, setting.rounds)
     first = _first_tokens(setting, plain.config.vocab_size)
     batch = [one / BATCH for one in seconds["flythinker, batch 8"]]
-    return {
+    figures = {
         "engine_vs_generate": ratio(seconds["engine"], seconds["generate"]),
         "engine_vs_floor": ratio(seconds["engine"], seconds["floor"]),
         "ratio_plain": ratio(seconds["flythinker"], seconds["engine"]),
         "batch8_speedup": ratio(seconds["flythinker"], batch),
+        "weights_ratio": _weights_ratio(setting),
         "ttft_cached_ratio": ratio(first["cached"], first["anew"]),
         "milliseconds": {name: [1000 * s for s in times] for name, times in seconds.items()},
         "first_token_seconds": first,
         "setting": vars(setting),
         "environment": describe_machine(),
     }
+    if "int8 Reasoner" in seconds:
+        figures["ratio_plain_int8"] = ratio(seconds["int8 Reasoner"], seconds["engine"])
+    return figures
 
 
-def _engine(
-    setting: DecodeSetting, reasoner: str | None, slots: int = 1, prefix_bytes: int = 0
+def engine(
+    setting: DecodeSetting,
+    reasoner: str | None,
+    slots: int = 1,
+    prefix_bytes: int = 0,
+    int8: Collection[Part] = (),
 ) -> Engine:
+    """An engine of the setting's models, with thoughts or (`reasoner` is `None`) without."""
     thinks = reasoner is not None
     model = FlyThinkerForCausalLM.from_generator_reasoner_pretrained(
         setting.generator,
@@ -89,9 +104,25 @@ def _engine(
         reasoner_layers=setting.reasoner_layers if thinks else None,
         dtype=getattr(torch, setting.dtype),
     )
-    if torch.accelerator.is_available():
-        model.to(torch.accelerator.current_accelerator())
-    return Engine(model, slots, prefix_bytes)
+    return Engine(model.to(_device()), slots, prefix_bytes, int8=int8)
+
+
+def _device() -> torch.device:
+    return torch.accelerator.current_accelerator(check_available=True) or torch.device("cpu")
+
+
+def _weights_ratio(setting: DecodeSetting) -> float:
+    """Weights that a token reads, of both parts over the Generator's; a table is read as a head."""
+    written_by, thought_by = (
+        AutoModel.from_pretrained(resolve_backbone(name))
+        for name in (setting.generator, setting.reasoner)
+    )
+    layers = list(thought_by.layers)[: setting.reasoner_layers]
+    return 1 + sum(map(_size, layers)) / _size(written_by)
+
+
+def _size(module: torch.nn.Module) -> int:
+    return sum(weight.numel() for weight in module.parameters())
 
 
 def _generate(model: Any, prompt: list[int], tokens: int) -> float:
@@ -106,8 +137,8 @@ def _generate(model: Any, prompt: list[int], tokens: int) -> float:
     return (seconds(1 + tokens) - seconds(1)) / tokens
 
 
-def _decode(engine: Engine, tokens: int) -> float:
-    """Seconds a step; the texts go back to where they were."""
+def seconds_a_step(engine: Engine, tokens: int) -> float:
+    """Of a step that reads one token of every text; the texts go back to where they were."""
     before = [(place.generator, place.reasoner) for place in engine.places]
     ids = torch.full((len(before), 1), 5, device=engine.model.device)
 
@@ -130,13 +161,13 @@ def _read_weights(model: torch.nn.Module) -> float:
 
 def _first_tokens(setting: DecodeSetting, vocab: int) -> Rounds:
     """Seconds to the first token of a new query, the profile read before or not."""
-    known = _engine(setting, setting.reasoner, prefix_bytes=2**31)
-    anew = _engine(setting, setting.reasoner)
-    profile = _tokens(setting.profile_tokens, vocab)
+    known = engine(setting, setting.reasoner, prefix_bytes=2**31)
+    anew = engine(setting, setting.reasoner)
+    profile = random_tokens(setting.profile_tokens, vocab)
     queries = iter(range(10**6))
 
     def ask(engine: Engine) -> float:
-        prompt = profile + _tokens(QUERY_TOKENS, vocab, seed=1 + next(queries))
+        prompt = profile + random_tokens(QUERY_TOKENS, vocab, seed=1 + next(queries))
         taken = _timed(lambda: int(engine.join(prompt).argmax()))
         engine.leave(0)
         return taken
@@ -144,7 +175,8 @@ def _first_tokens(setting: DecodeSetting, vocab: int) -> Rounds:
     return alternate({"cached": lambda: ask(known), "anew": lambda: ask(anew)}, setting.rounds)
 
 
-def _tokens(count: int, vocab: int, seed: int = 0) -> list[int]:
+def random_tokens(count: int, vocab: int, seed: int = 0) -> list[int]:
+    """Token ids that mean nothing."""
     draw = torch.Generator().manual_seed(seed)
     return torch.randint(vocab, (count,), generator=draw).tolist()
 

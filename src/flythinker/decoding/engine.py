@@ -204,7 +204,7 @@ class Engine:
         thoughts, drafted = [], []
         for _ in range(count):
             thoughts.append(self._think(0, ids))
-            ids = self._draft_head(thoughts[-1]).argmax(dim=-1)
+            ids = self._draft_head(thoughts[-1].to(self._thinks_on)).argmax(dim=-1)
             drafted.append(ids)
         self.ahead = torch.cat(thoughts, dim=1)
         return torch.cat(drafted, dim=1)
@@ -289,6 +289,7 @@ class Engine:
         starts = [place.reasoner for place in places]
         assert self.model.reasoner is not None
         assert self.reasoner_cache is not None
+        ids = ids.to(self._thinks_on)
         columns, mask = _place(self.reasoner_cache, first, starts, ids)
         if self.lean_reasoner is not None:
             embeds = self.model.reasoner.get_input_embeddings()(ids)
@@ -303,7 +304,13 @@ class Engine:
             ).last_hidden_state
         for place in places:
             place.reasoner += ids.shape[1]
-        return rescale(thoughts, self.norm)
+        return rescale(thoughts.to(self.model.device), self.norm)
+
+    @property
+    def _thinks_on(self) -> torch.device:
+        """The Reasoner's device: the Generator's, or a second one."""
+        assert self.model.reasoner is not None
+        return self.model.reasoner.get_input_embeddings().weight.device
 
     @cached_property
     def _draft_head(self) -> nn.Module:

@@ -101,12 +101,16 @@ class FlyThinkerForCausalLM(PreTrainedModel, ThinkingGenerationMixin):
                 `fusion_weight=0` with it.
             fusion_weight, injection, projection: see `FlyThinkerConfig`.
             reasoner_layers: keep only the first N layers of the Reasoner.
-            kwargs: passed to `from_pretrained` of both parts (`dtype`, …).
+            kwargs: passed to `from_pretrained` of both parts (`dtype`, …). A `device_map` of
+                {"generator": 0, "reasoner": 1} gives each part a device of its own.
 
         Raises:
             ValueError: different tokenizers or vocabularies, or a bad setting.
         """
-        written_by = load_generator(generator, **kwargs)
+        devices = kwargs.pop("device_map", None)
+        if not isinstance(devices, dict):
+            devices = {"generator": devices, "reasoner": devices}
+        written_by = load_generator(generator, device_map=devices["generator"], **kwargs)
         thought_by = None
         if reasoner is not None:
             if generator is reasoner and reasoner_layers is None:
@@ -114,7 +118,9 @@ class FlyThinkerForCausalLM(PreTrainedModel, ThinkingGenerationMixin):
                     "Generator and Reasoner are one and the same loaded model: "
                     "give a second copy, a name, or reasoner_layers"
                 )
-            thought_by = load_reasoner(reasoner, reasoner_layers, **kwargs)
+            thought_by = load_reasoner(
+                reasoner, reasoner_layers, device_map=devices["reasoner"], **kwargs
+            )
             sizes = written_by.config.vocab_size, thought_by.config.vocab_size
             check_same_vocabulary(generator, reasoner, *sizes)
         config = FlyThinkerConfig(
@@ -125,9 +131,8 @@ class FlyThinkerForCausalLM(PreTrainedModel, ThinkingGenerationMixin):
             projection=projection,
         )
         model = cls(config, written_by, thought_by)
-        model.to(device=written_by.device)  # a dtype here would also round float32 rotary buffers
         if model.projection is not None and thought_by is not None:
-            model.projection.to(dtype=thought_by.dtype)
+            model.projection.to(written_by.device, thought_by.dtype)
         model.generation_config = written_by.generation_config
         return model.eval()
 
@@ -340,11 +345,14 @@ class FlyThinkerForCausalLM(PreTrainedModel, ThinkingGenerationMixin):
             past = cache.reasoner.get_seq_length()
             positions = _positions(input_ids, cache.reasoner_mask, past)
             shared = {**shared, "attention_mask": cache.reasoner_mask, "position_ids": positions}
-        return self.reasoner(
-            input_ids=input_ids,
+        own = self.reasoner.device  # the Generator's, or a second one's
+        shared = {k: v.to(own) if isinstance(v, Tensor) else v for k, v in shared.items()}
+        thoughts = self.reasoner(
+            input_ids=input_ids.to(own),
             past_key_values=cache.reasoner if cache is not None else None,
             **shared,
         ).last_hidden_state
+        return thoughts.to(input_ids.device)
 
     def _think_apart(
         self,
