@@ -23,7 +23,16 @@ TEXTS = [
 
 
 @pytest.fixture
-def api(personal, store):
+def api(personal, tmp_path):
+    store = Store.open(f"sqlite:///{tmp_path}/store.db")
+    with serve(make_engine(personal), store) as url, httpx.Client(base_url=url) as api:
+        yield api
+    store.close()
+
+
+@pytest.fixture
+def on_each(personal, store):
+    """The same on each kind of database."""
     with serve(make_engine(personal), store) as url, httpx.Client(base_url=url) as api:
         yield api
 
@@ -35,22 +44,22 @@ def add(api: httpx.Client, user: str, document: dict[str, str]) -> list[dict[str
 
 
 @pytest.mark.parametrize("text", TEXTS)
-def test_a_text_comes_back_as_it_is(api, text):
-    (card,) = add(api, "ann", {"text": text, "title": text})
-    stored = api.get(f"/v1/users/ann/documents/{card['id']}").json()
+def test_a_text_comes_back_as_it_is(on_each, text):
+    (card,) = add(on_each, "ann", {"text": text, "title": text})
+    stored = on_each.get(f"/v1/users/ann/documents/{card['id']}").json()
     assert (stored["text"], stored["title"]) == (text, text)
     body = {"model": "tiny", "prompt": text, "user": "ann", "max_tokens": 5}
-    assert api.post("/v1/completions", json=body).status_code == 200
+    assert on_each.post("/v1/completions", json=body).status_code == 200
 
 
 @pytest.mark.parametrize("user", ["' OR '1'='1", "%25", "..", "a\\b", "${x}", "ann;--", "Zoë Ü"])
-def test_a_strange_id_is_a_user_like_others(api, user):
+def test_a_strange_id_is_a_user_like_others(on_each, user):
     path = f"/v1/users/{''.join(f'%{byte:02x}' for byte in user.encode())}"
-    add(api, "ann", {"text": "Ann's."})
-    assert api.get(f"{path}/documents").status_code == 404
-    add(api, path.removeprefix("/v1/users/"), {"text": "Mine."})
-    assert json.loads(api.get(f"{path}/export").text)["text"] == "Mine."
-    assert user in [one["id"] for one in api.get("/v1/users").json()["data"]]
+    add(on_each, "ann", {"text": "Ann's."})
+    assert on_each.get(f"{path}/documents").status_code == 404
+    add(on_each, path.removeprefix("/v1/users/"), {"text": "Mine."})
+    assert json.loads(on_each.get(f"{path}/export").text)["text"] == "Mine."
+    assert user in [one["id"] for one in on_each.get("/v1/users").json()["data"]]
 
 
 @pytest.mark.parametrize(

@@ -9,6 +9,8 @@ from fastapi.responses import JSONResponse, PlainTextResponse, Response
 from prometheus_client import CONTENT_TYPE_LATEST
 from starlette.concurrency import run_in_threadpool
 from starlette.middleware.trustedhost import TrustedHostMiddleware
+from starlette.routing import Match, Mount
+from starlette.types import Scope
 
 from flythinker import __version__
 from flythinker.serving import completions, documents
@@ -81,5 +83,12 @@ def create_app(settings: ServerSettings, store: Store, engine: Engine) -> FastAP
         return Response(metrics.page(), media_type=CONTENT_TYPE_LATEST)
 
     page = make_page(app)
-    app.mount("/", page)  # the last: whatever is no route above is the page's
+    app.router.routes.append(_PageMount("/", page))  # the last
     return app
+
+
+class _PageMount(Mount):
+    """All that is not the API's: there, what is no route or no method is to be said as such."""
+
+    def matches(self, scope: Scope) -> tuple[Match, Scope]:
+        return (Match.NONE, {}) if scope["path"].startswith("/v1/") else super().matches(scope)

@@ -4,7 +4,7 @@ import html
 from collections.abc import AsyncIterator, Iterator
 from contextlib import contextmanager
 from importlib.resources import files
-from typing import Any
+from typing import Any, NamedTuple, get_args
 
 import gradio as gr
 from fastapi import FastAPI
@@ -13,7 +13,8 @@ from gradio.themes import Color, LocalFont
 from flythinker.data.example import Document
 from flythinker.decoding.sampling import Sampling
 from flythinker.errors import FlyThinkerError
-from flythinker.serving.desk import Asked, Desk
+from flythinker.serving.desk import Asked, Comparison, Desk
+from flythinker.serving.engine import Engine
 from flythinker.serving.errors import ApiError
 from flythinker.serving.page_access import PageGate, tenant_of
 from flythinker.serving.settings import DEFAULT_TENANT
@@ -27,6 +28,7 @@ _PAPER = Color(
     "#fdfcfa", "#f8f6f1", "#ebe7df", "#d8d2c6", "#a8a093", "#78716a", "#57514a", "#413c37",
     "#2b2825", "#201e1c", "#161513",
 )  # fmt: skip
+_QUIET: dict[str, Any] = {"show_progress": "hidden", "api_visibility": "private"}
 
 
 def make_page(app: FastAPI) -> FastAPI:
@@ -55,109 +57,159 @@ def make_page(app: FastAPI) -> FastAPI:
     )
 
 
+class _Asking(NamedTuple):
+    """What is asked for, and the buttons that begin and end it."""
+
+    inputs: list[Any]  # after the user: query, comparison, λ, temperature
+    write: gr.Button
+    stop: gr.Button
+    again: gr.Button
+
+
+class _Writings(NamedTuple):
+    """Whose texts, and what adds some."""
+
+    user: gr.Dropdown
+    stored: gr.HTML
+    title: gr.Textbox
+    text: gr.Textbox
+    add: gr.Button
+    upload: gr.HTML
+
+
 def _blocks(desk: Desk) -> gr.Blocks:
-    engine = desk.engine
     with gr.Blocks(title="FlyThinker", analytics_enabled=False, fill_width=True) as blocks:
         _head(desk)
         with gr.Row(elem_id="fly-desk"):
             with gr.Column(scale=2, min_width=300):
-                user = gr.Dropdown(
-                    label="Write as",
-                    info="Choose somebody, or type a new name.",
-                    allow_custom_value=True,
-                    elem_id="fly-user",
-                )
-                with gr.Accordion("Past writings", open=False, elem_id="fly-past"):
-                    writings = _part("writings", elem_id="fly-writings")
-                    title = gr.Textbox(label="Title", max_lines=1, elem_id="fly-title")
-                    text = gr.Textbox(
-                        label="Text", lines=4, max_lines=12, elem_id="fly-paste",
-                        placeholder="Paste something written before.",
-                    )  # fmt: skip
-                    add = gr.Button("Add this text", size="sm", elem_id="fly-add")
-                    upload = _part("upload", limit=desk.settings.max_body_bytes * 3 // 4)
-                query = gr.Textbox(
-                    label="What to write",
-                    info="Shift + Enter writes.",
-                    lines=3,
-                    max_lines=10,
-                    placeholder="A letter about the sea in winter.",
-                    elem_id="fly-query",
-                )
-                comparison = gr.Radio(
-                    ["without thoughts", "without history"][not engine.has_fusion_weight :],
-                    value=["without thoughts", "without history"][not engine.has_fusion_weight],
-                    label="Beside it, the same model",
-                    elem_id="fly-comparison",
-                )
-                weight = gr.Slider(
-                    0, max(2.0, 2 * engine.fusion_weight), engine.fusion_weight, step=0.05,
-                    label="λ, weight of the thoughts", elem_id="fly-weight",
-                    visible=engine.has_fusion_weight, buttons=[],
-                )  # fmt: skip
-                temperature = gr.Slider(
-                    0, 1.5, Sampling.temperature, step=0.05,
-                    label="Temperature", elem_id="fly-temperature", buttons=[],
-                )  # fmt: skip
-                with gr.Row(elem_id="fly-buttons"):
-                    write = gr.Button("Write", variant="primary", min_width=80, elem_id="fly-write")
-                    stop = gr.Button("Stop", min_width=80, elem_id="fly-stop")
-                    again = gr.Button("Regenerate", min_width=80, elem_id="fly-again")
+                writings = _writings_part(desk.settings.max_body_bytes)
+                asking = _asking_part(desk.engine)
             with gr.Column(scale=5, min_width=300):
-                with gr.Row(equal_height=True, elem_id="fly-columns"):
-                    with gr.Column(min_width=280):
-                        personal = _part("column", elem_id="fly-personal")
-                    with gr.Column(min_width=280):
-                        other = _part("column", elem_id="fly-other")
-                if engine.has_effects:
-                    gr.HTML(_file("legend.html"), apply_default_css=False, js_on_load=None)
-                used = _part("used", elem_id="fly-past-used")
-        seed = gr.State(0)
-        _connect_writings(desk, blocks, user, writings, title, text, add, upload)
-        asked = [user, query, comparison, weight, temperature]
-        shown = [personal, other, used]
-        quiet: dict[str, Any] = {"show_progress": "hidden", "api_visibility": "private"}
-        several: dict[str, Any] = {"concurrency_limit": None, "trigger_mode": "multiple"}
-
-        async def start(
-            request: gr.Request,
-            seed: int,
-            user: str | None,
-            query: str,
-            comparison: Any,
-            weight: float,
-            temperature: float,
-        ) -> AsyncIterator[list[dict[str, Any]]]:
-            λ = weight if engine.has_fusion_weight else None
-            wanted = Asked(user or "", query, comparison, λ, temperature, seed)
-            with _said_on_the_page():
-                async for now in desk.write(_tenant(request), _session(request), wanted):
-                    yield [now.personal, now.other, now.used]
-
-        def stop_writing(request: gr.Request) -> None:
-            desk.stop(_session(request))
-
-        for trigger in (write.click, query.submit):
-            trigger(start, [seed, *asked], shown, **quiet, **several)
-        again.click(lambda seed: seed + 1, seed, seed, **quiet).then(
-            start, [seed, *asked], shown, **quiet, **several
-        )
-        stop.click(stop_writing, **quiet)
-        blocks.unload(stop_writing)
+                shown = _texts_part(desk.engine)
+        _connect_writings(desk, blocks, writings)
+        _connect_asking(desk, blocks, writings.user, asking, shown)
     blocks.queue(default_concurrency_limit=None, api_open=False)
     return blocks
 
 
-def _connect_writings(
-    desk: Desk,
-    blocks: gr.Blocks,
-    user: gr.Dropdown,
-    writings: gr.HTML,
-    title: gr.Textbox,
-    text: gr.Textbox,
-    add: gr.Button,
-    upload: gr.HTML,
+def _writings_part(max_bytes: int) -> _Writings:
+    user = gr.Dropdown(
+        label="Write as",
+        info="Choose somebody, or type a new name.",
+        allow_custom_value=True,
+        elem_id="fly-user",
+    )
+    with gr.Accordion("Past writings", open=False, elem_id="fly-past"):
+        return _Writings(
+            user,
+            _part("writings", elem_id="fly-writings"),
+            gr.Textbox(label="Title", max_lines=1, elem_id="fly-title"),
+            gr.Textbox(
+                label="Text",
+                lines=4,
+                max_lines=12,
+                placeholder="Paste something written before.",
+                elem_id="fly-paste",
+            ),
+            gr.Button("Add this text", size="sm", elem_id="fly-add"),
+            _part("upload", limit=max_bytes * 3 // 4),  # it grows a little on the way
+        )
+
+
+def _asking_part(engine: Engine) -> _Asking:
+    comparisons = list(get_args(Comparison))[not engine.has_fusion_weight :]
+    inputs = [
+        gr.Textbox(
+            label="What to write",
+            info="Shift + Enter writes.",
+            lines=3,
+            max_lines=10,
+            placeholder="A letter about the sea in winter.",
+            elem_id="fly-query",
+        ),
+        gr.Radio(
+            comparisons,
+            value=comparisons[0],
+            label="Beside it, the same model",
+            elem_id="fly-comparison",
+        ),
+        gr.Slider(
+            0,
+            max(2.0, 2 * engine.fusion_weight),
+            engine.fusion_weight,
+            step=0.05,
+            label="λ, weight of the thoughts",
+            visible=engine.has_fusion_weight,
+            buttons=[],
+            elem_id="fly-weight",
+        ),
+        gr.Slider(
+            0,
+            1.5,
+            Sampling.temperature,
+            step=0.05,
+            label="Temperature",
+            buttons=[],
+            elem_id="fly-temperature",
+        ),
+    ]
+    with gr.Row(elem_id="fly-buttons"):
+        return _Asking(
+            inputs,
+            gr.Button("Write", variant="primary", min_width=80, elem_id="fly-write"),
+            gr.Button("Stop", min_width=80, elem_id="fly-stop"),
+            gr.Button("Regenerate", min_width=80, elem_id="fly-again"),
+        )
+
+
+def _texts_part(engine: Engine) -> list[gr.HTML]:
+    """The personal text, the one beside it, and the past texts used."""
+    with gr.Row(equal_height=True, elem_id="fly-columns"):
+        with gr.Column(min_width=280):
+            personal = _part("column", elem_id="fly-personal")
+        with gr.Column(min_width=280):
+            other = _part("column", elem_id="fly-other")
+    if engine.has_effects:
+        gr.HTML(_file("legend.html"), apply_default_css=False, js_on_load=None)
+    return [personal, other, _part("used", elem_id="fly-past-used")]
+
+
+def _connect_asking(
+    desk: Desk, blocks: gr.Blocks, user: gr.Dropdown, asking: _Asking, shown: list[gr.HTML]
 ) -> None:
+    """What happens when something is to be written."""
+    seed = gr.State(0)
+
+    async def write(
+        request: gr.Request,
+        seed: int,
+        user: str | None,
+        query: str,
+        comparison: Any,
+        weight: float,
+        temperature: float,
+    ) -> AsyncIterator[list[dict[str, Any]]]:
+        weight_asked = weight if desk.engine.has_fusion_weight else None
+        asked = Asked(_name(user), query, comparison, weight_asked, temperature, seed)
+        with _said_on_the_page():
+            async for now in desk.write(_tenant(request), _session(request), asked):
+                yield [now.personal, now.other, now.used]
+
+    def stop(request: gr.Request) -> None:
+        desk.stop(_session(request))
+
+    asked = [seed, user, *asking.inputs]
+    several: dict[str, Any] = {"concurrency_limit": None, "trigger_mode": "multiple"}
+    for begin in (asking.write.click, asking.inputs[0].submit):
+        begin(write, asked, shown, **_QUIET, **several)
+    asking.again.click(lambda seed: seed + 1, seed, seed, **_QUIET).then(
+        write, asked, shown, **_QUIET, **several
+    )
+    asking.stop.click(stop, **_QUIET)
+    blocks.unload(stop)
+
+
+def _connect_writings(desk: Desk, blocks: gr.Blocks, part: _Writings) -> None:
     """What happens to a user's past texts."""
 
     def opened(request: gr.Request) -> tuple[Any, Any]:
@@ -196,14 +248,14 @@ def _connect_writings(
             desk.forget(_tenant(request), str(event._data["user"]))
         return listed(request, "")
 
-    quiet: dict[str, Any] = {"show_progress": "hidden", "api_visibility": "private"}
-    shown = [user, writings]
-    blocks.load(opened, None, shown, **quiet)
-    user.change(chosen, user, writings, **quiet)
-    add.click(add_text, [user, title, text], [*shown, title, text], **quiet)
-    upload.upload(add_files, user, shown, **quiet)
-    writings.remove(remove, user, shown, **quiet)
-    writings.forget(forget, None, shown, **quiet)
+    shown = [part.user, part.stored]
+    blocks.load(opened, None, shown, **_QUIET)
+    part.user.change(chosen, part.user, part.stored, **_QUIET)
+    pasted = [part.title, part.text]
+    part.add.click(add_text, [part.user, *pasted], [*shown, *pasted], **_QUIET)
+    part.upload.upload(add_files, part.user, shown, **_QUIET)
+    part.stored.remove(remove, part.user, shown, **_QUIET)
+    part.stored.forget(forget, None, shown, **_QUIET)
 
 
 def _head(desk: Desk) -> None:
