@@ -62,8 +62,10 @@ def train(
     from flythinker.training.run import train as run
     from flythinker.training.summary import summary
 
-    folder = run(load_config(config, override or ()), restart)
-    Console().print(summary(folder))
+    settings = load_config(config, override or ())
+    folder = run(settings, restart)
+    if settings.training.process_index == 0:  # of a launcher's, see docs/distributed.md
+        Console().print(summary(folder))
 
 
 @app.command(
