@@ -1,0 +1,125 @@
+"""Actors that hold a model each, and shards of examples that stream through them (Ray Data)."""
+
+import os
+import pickle
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any, TypeVar
+
+from flythinker.errors import FlyThinkerError
+
+T = TypeVar("T")
+Work = Callable[[Sequence[Any]], Any]
+
+
+@dataclass(frozen=True)
+class Pool:
+    """How many actors, and where.
+
+    Attributes:
+        address: of a running cluster (`ray://host:10001`, `auto`, …); `None` starts Ray on this
+            machine, for this run alone.
+        actors: each loads the model.
+        cpus: cores, and torch threads, of each.
+        gpus: of each, if the cluster has any.
+    """
+
+    address: str | None = None
+    actors: int = 1
+    cpus: int = 1
+    gpus: float = 1
+
+    def map(
+        self, make: Callable[[], Work], shards: Mapping[int, Sequence[Any]]
+    ) -> Iterator[tuple[int, Any]]:
+        """Call `make()` once in each actor and what it returns once for each shard.
+
+        Yields the number of a shard and its result, each once, as they come. An actor that dies is
+        started again, with the shard it had.
+
+        Args:
+            make: loads the model; it is pickled, and imported by the actors.
+            shards: by number; each is pickled to one actor.
+
+        Raises:
+            FlyThinkerError: Ray is not installed or not reached, or an actor raised.
+        """
+        if not shards:
+            return
+        with self._connected() as ray:
+            items = [
+                {"number": number, "shard": pickle.dumps(list(shard))}
+                for number, shard in shards.items()
+            ]
+            gpus = self.gpus if ray.cluster_resources().get("GPU") else 0
+            results = ray.data.from_items(items, override_num_blocks=len(items)).map_batches(
+                _Actor,
+                fn_constructor_args=(make, self.cpus),
+                batch_size=1,
+                compute=ray.data.ActorPoolStrategy(size=min(self.actors, len(items))),
+                num_cpus=self.cpus,
+                num_gpus=gpus or None,
+            )
+            try:
+                for row in results.iter_rows():
+                    yield int(row["number"]), pickle.loads(row["result"])
+            except ray.exceptions.RayError as error:
+                raise FlyThinkerError(f"a Ray actor failed: {_reason(error)}") from error
+
+    @contextmanager
+    def _connected(self) -> Iterator[Any]:
+        try:
+            import ray
+        except ModuleNotFoundError:
+            raise FlyThinkerError("Ray is not installed: `pip install 'flythinker[ray]'`") from None
+        # Ray's own usage report and bars are for people at its dashboard
+        os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+        embedded = self.address is None and not ray.is_initialized()
+        settings = {"num_cpus": self.actors * self.cpus, "object_store_memory": 2**29}
+        try:
+            ray.init(
+                self.address,
+                ignore_reinit_error=True,
+                include_dashboard=False if embedded else None,
+                logging_level="ERROR",
+                log_to_driver=False,
+                **(settings if embedded else {}),
+            )
+        except (ConnectionError, ValueError) as error:
+            raise FlyThinkerError(f"no Ray cluster at {self.address}: {error}") from error
+        context = ray.data.DataContext.get_current()
+        context.enable_progress_bars = False
+        context.print_on_execution_start = False
+        try:
+            yield ray
+        finally:
+            if embedded:
+                ray.shutdown()
+
+
+class _Actor:
+    """What runs on a worker: the work of one shard after the other."""
+
+    def __init__(self, make: Callable[[], Work], threads: int) -> None:
+        import torch
+
+        torch.set_num_threads(threads)
+        self.work = make()
+
+    def __call__(self, batch: dict[str, Any]) -> dict[str, list[Any]]:
+        results = [pickle.dumps(self.work(pickle.loads(item))) for item in batch["shard"]]
+        return {"number": list(batch["number"]), "result": results}
+
+
+def shards_of(examples: Sequence[T], rows: int) -> dict[int, Sequence[T]]:
+    """The examples in order, `rows` in each shard."""
+    return {n // rows: examples[n : n + rows] for n in range(0, len(examples), rows)}
+
+
+def _reason(error: BaseException) -> str:
+    """The innermost error, in a line."""
+    while error.__cause__ is not None:
+        error = error.__cause__
+    inner = getattr(error, "cause", None) or error
+    return next((line for line in reversed(str(inner).splitlines()) if line.strip()), repr(inner))
