@@ -130,7 +130,7 @@ def test_sharded_over_two_processes(config_file, tmp_path, alone):
         ("ddp", ("training.freeze_generator=true", "training.draft_loss_weight=0.5")),
         ("fsdp2", ("lora.r=4",)),
         ("fsdp2", ("model.projection=pad", "training.draft_loss_weight=0.5")),
-        ("fsdp2", ("training.bf16=true", "training.gradient_checkpointing=true")),
+        ("fsdp2", ("training.gradient_checkpointing=true",)),
     ],
 )
 def test_other_settings_in_two_processes(how, overrides, config_file, tmp_path, alone):

@@ -1,10 +1,12 @@
 """Actors that hold a model each, and shards of examples that stream through them (Ray Data)."""
 
+import logging
 import os
 import pickle
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any, TypeVar
 
 from flythinker.errors import FlyThinkerError
@@ -61,20 +63,23 @@ class Pool:
                 num_cpus=self.cpus,
                 num_gpus=gpus or None,
             )
-            try:
-                for row in results.iter_rows():
-                    yield int(row["number"]), pickle.loads(row["result"])
-            except ray.exceptions.RayError as error:
-                raise FlyThinkerError(f"a Ray actor failed: {_reason(error)}") from error
+            for row in results.iter_rows():
+                result = pickle.loads(row["result"])
+                if isinstance(result, _Failure):
+                    raise FlyThinkerError(f"a Ray actor failed: {result.reason}")
+                yield int(row["number"]), result
 
     @contextmanager
     def _connected(self) -> Iterator[Any]:
+        # Ray reports home, and says at length what goes well, unless told otherwise
+        os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+        os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "fatal")
+        logging.getLogger("ray.data").setLevel(logging.ERROR)
         try:
             import ray
+            import ray.data
         except ModuleNotFoundError:
             raise FlyThinkerError("Ray is not installed: `pip install 'flythinker[ray]'`") from None
-        # Ray's own usage report and bars are for people at its dashboard
-        os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
         embedded = self.address is None and not ray.is_initialized()
         settings = {"num_cpus": self.actors * self.cpus, "object_store_memory": 2**29}
         try:
@@ -90,12 +95,18 @@ class Pool:
             raise FlyThinkerError(f"no Ray cluster at {self.address}: {error}") from error
         context = ray.data.DataContext.get_current()
         context.enable_progress_bars = False
-        context.print_on_execution_start = False
         try:
             yield ray
         finally:
             if embedded:
                 ray.shutdown()
+
+
+@dataclass(frozen=True)
+class _Failure:
+    """What an actor raised: returned, since Ray would try again what it sees raised."""
+
+    reason: str
 
 
 class _Actor:
@@ -105,21 +116,23 @@ class _Actor:
         import torch
 
         torch.set_num_threads(threads)
-        self.work = make()
+        self.make = make
+
+    @cached_property
+    def work(self) -> Work:
+        return self.make()
 
     def __call__(self, batch: dict[str, Any]) -> dict[str, list[Any]]:
-        results = [pickle.dumps(self.work(pickle.loads(item))) for item in batch["shard"]]
+        results = [pickle.dumps(self.result(pickle.loads(shard))) for shard in batch["shard"]]
         return {"number": list(batch["number"]), "result": results}
+
+    def result(self, shard: Sequence[Any]) -> Any:
+        try:
+            return self.work(shard)
+        except Exception as error:
+            return _Failure(" ".join(str(error).split()) or type(error).__name__)
 
 
 def shards_of(examples: Sequence[T], rows: int) -> dict[int, Sequence[T]]:
     """The examples in order, `rows` in each shard."""
     return {n // rows: examples[n : n + rows] for n in range(0, len(examples), rows)}
-
-
-def _reason(error: BaseException) -> str:
-    """The innermost error, in a line."""
-    while error.__cause__ is not None:
-        error = error.__cause__
-    inner = getattr(error, "cause", None) or error
-    return next((line for line in reversed(str(inner).splitlines()) if line.strip()), repr(inner))

@@ -45,7 +45,7 @@ def evaluate(
     # cheap, and may be wrong: first
     predictions = {name: read_outputs(path, examples) for name, path in outputs.items()}
     # base models are asked as the trained ones were, or losses would not compare
-    prompts = [prompt for folder in models.values() if (prompt := read_prompt(Path(folder)))]
+    prompts = [prompt for folder in models.values() if (prompt := read_prompt(folder))]
     base_prompt = next(iter(prompts), None)
     results = {name: MethodResult(name) for name in names}
     for name, folder in models.items():

@@ -25,6 +25,20 @@ from flythinker.training.processes import explained_loss, whole_state
 from flythinker.training.trainer import FlyThinkerTrainer
 
 _CONFIG_FILE = "config.yaml"
+# the training arguments that a model card shows
+_SHOWN = (
+    "learning_rate",
+    "reasoner_learning_rate",
+    "projection_learning_rate",
+    "lr_scheduler_type",
+    "weight_decay",
+    "per_device_train_batch_size",
+    "gradient_accumulation_steps",
+    "num_train_epochs",
+    "max_steps",
+    "bf16",
+    "seed",
+)
 
 
 Encode = Callable[[Sequence[Example], PreTrainedTokenizerBase, PromptConfig], list[Row]]
@@ -96,6 +110,9 @@ def _save(
         "log_history": trainer.state.log_history,
         "steps": trainer.state.global_step,
         "data": asdict(config.data),
+        "model": asdict(config.model),
+        "lora": asdict(config.lora) if config.lora else None,
+        "settings": {name: getattr(config.training, name) for name in _SHOWN},
     }
     save_model_folder(folder, model, trainer.processing_class, config.prompt, training)
 

@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, Sampler
-from transformers import EarlyStoppingCallback, Trainer
+from transformers import EarlyStoppingCallback, Trainer, TrainerCallback, TrainerState
 from transformers.trainer_pt_utils import LengthGroupedSampler
 
 from flythinker.data.batch import IGNORED, Row, predicting_columns
@@ -43,6 +43,19 @@ class EpochSeededSampler(LengthGroupedSampler):
         return self.rows
 
 
+class _EpochOrder(TrainerCallback):
+    """Tells the sampler its epoch, also in a run that goes on in the middle of one.
+
+    There, in several processes, the sampler lies deeper than accelerate's `set_epoch` reaches
+    (1.15), and rows would come in the first epoch's order.
+    """
+
+    def on_epoch_begin(
+        self, args: Any, state: TrainerState, control: Any, **kwargs: Any
+    ) -> None:
+        kwargs["train_dataloader"].set_epoch(int(state.epoch or 0))
+
+
 class FlyThinkerTrainer(Trainer):
     """One loss, next-token cross-entropy on the response, for both parts at once (paper, §4).
 
@@ -64,6 +77,7 @@ class FlyThinkerTrainer(Trainer):
                 for name, parameter in model.named_parameters():
                     if part_of(name) == part:
                         parameter.requires_grad_(False)
+        self.add_callback(_EpochOrder())
         if self.args.early_stopping_patience is not None:
             self.add_callback(EarlyStoppingCallback(self.args.early_stopping_patience))
 
