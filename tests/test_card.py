@@ -5,7 +5,6 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from hub_server import Hub, running_hub
 from huggingface_hub import ModelCard
 
 from flythinker.card import set_license, write_card
@@ -13,6 +12,7 @@ from flythinker.data.prompt import PromptConfig
 from flythinker.errors import FlyThinkerError
 from flythinker.model import FlyThinkerConfig
 from flythinker.training.run import train
+from hub_server import Hub, running_hub
 
 EVALUATED = ("training.max_steps=2", "training.eval_strategy=steps", "training.eval_steps=2")
 
@@ -63,7 +63,7 @@ def test_base_models_and_licence(tmp_path):
     named = card("Qwen/Qwen2.5-7B-Instruct", "Qwen/Qwen2.5-1.5B-Instruct").data
     assert named.base_model == ["Qwen/Qwen2.5-7B-Instruct", "Qwen/Qwen2.5-1.5B-Instruct"]
     assert named.license is None
-    with pytest.raises(FlyThinkerError, match="says no license.*--license"):
+    with pytest.raises(FlyThinkerError, match=r"says no license.*--license"):
         set_license(tmp_path, None)
     set_license(tmp_path, "apache-2.0")
     assert ModelCard.load(tmp_path / "README.md").data.license == "apache-2.0"

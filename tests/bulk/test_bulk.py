@@ -52,9 +52,7 @@ def ten(data: Path) -> list[Example]:
 @pytest.fixture(scope="module")
 def pool() -> Iterator[Pool]:
     """Two actors of one Ray that all tests here use."""
-    ray.init(
-        num_cpus=2, object_store_memory=2**27, include_dashboard=False, logging_level="ERROR"
-    )
+    ray.init(num_cpus=2, object_store_memory=2**27, include_dashboard=False, logging_level="ERROR")
     yield Pool(actors=2)
     ray.shutdown()
 

@@ -1,6 +1,7 @@
-"""`flythinker`, with FSDP on CPU processes: accelerate shards on accelerators only, PyTorch anywhere.
+"""`flythinker`, with FSDP on CPU processes.
 
-What is changed is accelerate's decision alone; sharding, collectives (gloo) and checkpoints are real.
+accelerate shards on accelerators only, PyTorch anywhere. What is changed here is accelerate's decision
+alone; sharding, collectives (gloo) and checkpoints are real.
 """
 
 import os
@@ -13,7 +14,9 @@ from flythinker.cli import main
 plain_init = AcceleratorState.__init__
 
 
-def init(self: AcceleratorState, *args: object, fsdp_plugin: object = None, **kwargs: object) -> None:
+def init(
+    self: AcceleratorState, *args: object, fsdp_plugin: object = None, **kwargs: object
+) -> None:
     known = self._shared_state != {}
     plain_init(self, *args, fsdp_plugin=fsdp_plugin, **kwargs)
     if not known and os.environ.get("ACCELERATE_USE_FSDP") == "true":

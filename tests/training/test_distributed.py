@@ -81,7 +81,7 @@ def wait_for(file: Path, process: subprocess.Popen[str]) -> None:
 def rewind(output: Path) -> None:
     """As after a kill between the first checkpoint's and the second's."""
     shutil.rmtree(output / "model")
-    first, *later = sorted(output.glob("checkpoint-*"), key=lambda f: int(f.name.split("-")[1]))
+    _, *later = sorted(output.glob("checkpoint-*"), key=lambda f: int(f.name.split("-")[1]))
     assert later
     for folder in later:
         shutil.rmtree(folder)
@@ -158,9 +158,7 @@ def test_sharded_by_deepspeed(config_file, tmp_path, alone, monkeypatch):
 @pytest.mark.slow
 @pytest.mark.parametrize("how", ["ddp", "fsdp2"])
 @pytest.mark.parametrize(("first", "then"), [(2, 1), (1, 2)])
-def test_a_run_goes_on_in_more_or_fewer_processes(
-    how, first, then, config_file, tmp_path, alone
-):
+def test_a_run_goes_on_in_more_or_fewer_processes(how, first, then, config_file, tmp_path, alone):
     launch(how, first, config_file, *SHORT)
     rewind(tmp_path / "run")
     launch(how, then, config_file, *SHORT)
@@ -169,7 +167,7 @@ def test_a_run_goes_on_in_more_or_fewer_processes(
 
 def test_a_batch_that_the_processes_cannot_share_is_explained(configure, monkeypatch):
     monkeypatch.setenv("WORLD_SIZE", "3")
-    with pytest.raises(FlyThinkerError, match="3 processes with .* 2 read 6 rows at once"):
+    with pytest.raises(FlyThinkerError, match=r"3 processes with .* 2 read 6 rows at once"):
         configure("training.global_batch_size=8")
 
 

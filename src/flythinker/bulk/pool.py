@@ -81,16 +81,12 @@ class Pool:
         except ModuleNotFoundError:
             raise FlyThinkerError("Ray is not installed: `pip install 'flythinker[ray]'`") from None
         embedded = self.address is None and not ray.is_initialized()
-        settings = {"num_cpus": self.actors * self.cpus, "object_store_memory": 2**29}
+        settings: dict[str, Any] = {"ignore_reinit_error": True, "log_to_driver": False}
+        if embedded:
+            settings |= {"num_cpus": self.actors * self.cpus, "object_store_memory": 2**29}
+            settings["include_dashboard"] = False
         try:
-            ray.init(
-                self.address,
-                ignore_reinit_error=True,
-                include_dashboard=False if embedded else None,
-                logging_level="ERROR",
-                log_to_driver=False,
-                **(settings if embedded else {}),
-            )
+            ray.init(self.address, logging_level=logging.ERROR, **settings)
         except (ConnectionError, ValueError) as error:
             raise FlyThinkerError(f"no Ray cluster at {self.address}: {error}") from error
         context = ray.data.DataContext.get_current()

@@ -50,9 +50,7 @@ class _EpochOrder(TrainerCallback):
     (1.15), and rows would come in the first epoch's order.
     """
 
-    def on_epoch_begin(
-        self, args: Any, state: TrainerState, control: Any, **kwargs: Any
-    ) -> None:
+    def on_epoch_begin(self, args: Any, state: TrainerState, control: Any, **kwargs: Any) -> None:
         kwargs["train_dataloader"].set_epoch(int(state.epoch or 0))
 
 
