@@ -127,14 +127,14 @@ class Rig:
             while arriving and arriving[0].time <= now:
                 request = arriving.pop(0)
                 asked[len(asked)] = request, writer.submit(self.prompt(request.user), self.sampling)
-            waiting, working = len(writer.waiting), len(writer.working)
+            working = len(writer.working)
             writer.step()
             end = time.perf_counter() - zero
-            waited += (end - now) * waiting
             worked += (end - now) * working
             for number, (request, writing) in asked.items():
                 if number not in ttft and writing.token_ids:
                     ttft[number] = end - request.time
+                    waited += now - request.time
         begun = requests[0].time
         span = time.perf_counter() - zero - begun
         prefixes = writer.engine.prefixes

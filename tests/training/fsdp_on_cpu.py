@@ -1,7 +1,7 @@
 """`flythinker`, with FSDP on CPU processes.
 
-accelerate shards on accelerators only, PyTorch anywhere. What is changed here is accelerate's decision
-alone; sharding, collectives (gloo) and checkpoints are real.
+accelerate shards on accelerators only, PyTorch anywhere. What is changed here is accelerate's
+decision alone; sharding, collectives (gloo) and checkpoints are real.
 """
 
 import os

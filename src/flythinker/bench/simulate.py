@@ -65,7 +65,8 @@ class Outcome:
     Attributes:
         tokens_per_second: of responses, from the first request to the end of the last.
         ttft_p50, ttft_p95: seconds from a request to its first token.
-        waiting, working: texts in the queue and in work, means over time.
+        waiting, working: texts in the queue until the step that reads them, and in work; means
+            over time.
         hit_rate: prompt tokens found in the cache, of all.
         busy: share of the time in which there was work.
     """
@@ -107,7 +108,7 @@ def simulate(server: Server, load: Load, requests: Sequence[Request]) -> Outcome
         took = server.decode(len(ends), context) if ends else 0.0
         step += 1
         context += len(ends)
-        waited, worked = waited + took * len(queue), worked + took * len(ends)
+        worked += took * len(ends)
         while ends and ends[0] <= step:
             heapq.heappop(ends)
             context -= prompt + load.response_tokens
@@ -115,7 +116,7 @@ def simulate(server: Server, load: Load, requests: Sequence[Request]) -> Outcome
             request = queue.popleft()
             found = load.profile_tokens if cache.find_and_keep(request.user) else 0
             reading = server.prefill(prompt - found, found)
-            waited += reading * (len(queue) + 1)
+            waited += now - request.time
             worked += reading * len(ends)
             took += reading
             hits += found
