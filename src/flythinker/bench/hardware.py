@@ -9,6 +9,7 @@ BANDWIDTH = 3.35e12  # bytes a second
 FLOPS = 989e12  # bf16, dense
 MEMORY = 80e9  # bytes
 # assumptions: what of those an engine reaches, what a step costs besides
+PCIE = 55e9  # bytes a second from host memory
 READING, COMPUTING, STEP_SECONDS, MEMORY_USED = 0.7, 0.45, 0.003, 0.9
 
 
@@ -41,6 +42,7 @@ class Pair:
     reasoner: Part | None
     gpus: int
     slots: int = 64
+    host_bytes: float = 0  # of host memory for users' profiles, a GPU
 
     @property
     def parts(self) -> list[Part]:
@@ -69,9 +71,9 @@ class Pair:
         left = self.free_bytes() - slots * text * self.token_bytes
         return Server(
             slots,
-            int(left / (load.profile_tokens * self.token_bytes)),
+            int((left + self.gpus * self.host_bytes) / (load.profile_tokens * self.token_bytes)),
             self.decode_seconds,
-            lambda new, found: self.prefill_seconds(new),
+            self.prefill_seconds,
         )
 
     def decode_seconds(self, texts: int, context: int) -> float:
@@ -80,9 +82,10 @@ class Pair:
         computed = 2 * self.parameters * texts / (FLOPS * COMPUTING)
         return max(read, computed) / self.gpus + STEP_SECONDS
 
-    def prefill_seconds(self, tokens: int) -> float:
-        """To read so many tokens of a prompt."""
-        return 2 * self.parameters * tokens / (FLOPS * COMPUTING * self.gpus)
+    def prefill_seconds(self, new: int, found: int = 0) -> float:
+        """To read so many new tokens of a prompt, and fetch the rest if they are kept elsewhere."""
+        fetched = found * self.token_bytes / PCIE if self.host_bytes else 0.0
+        return (2 * self.parameters * new / (FLOPS * COMPUTING) + fetched) / self.gpus
 
 
 QWEN_1_5B = Part(1.54e9, 28, 2, 1536)
@@ -91,6 +94,8 @@ QWEN_72B = Part(72.7e9, 80, 8, 8192)
 PAIRS = (
     Pair("7B alone", QWEN_7B, None, 1),
     Pair("7B + 1.5B", QWEN_7B, QWEN_1_5B, 1),
+    Pair("7B + 1.5B, host memory", QWEN_7B, QWEN_1_5B, 1, host_bytes=250e9),
     Pair("72B alone", QWEN_72B, None, 4),
     Pair("72B + 7B", QWEN_72B, QWEN_7B, 4),
+    Pair("72B + 7B, host memory", QWEN_72B, QWEN_7B, 4, host_bytes=250e9),
 )
