@@ -24,7 +24,7 @@ from flythinker.data.prompt import PromptConfig, build_prompt
 from flythinker.decoding.generate import generate_file, read_outputs
 from flythinker.decoding.sampling import Sampling, respond
 from flythinker.errors import FlyThinkerError
-from flythinker.evaluation.evaluate import measure_model
+from flythinker.evaluation.evaluate import scorer
 from flythinker.model_folder import load_model_folder, load_tokenizer, save_model_folder
 from flythinker.training.config import ModelSection
 from flythinker.training.run import build_model
@@ -102,8 +102,9 @@ def test_sampled_texts_do_not_depend_on_the_shards(folder, ten, pool, tmp_path):
 
 
 def test_held_out_loss_is_the_local_runs(folder, ten, pool):
-    ours = BulkMeasure(pool, shard_rows=3)("m", folder, None, ten, 2)
-    local = measure_model("m", folder, None, ten, 2)
+    load = partial(scorer, "m", folder, None, 2)
+    ours = BulkMeasure(pool, shard_rows=3)(load, ten)
+    local = load()(ten)
     assert ours.settings == local.settings
     for nats, theirs in zip(ours.token_losses, local.token_losses, strict=True):
         np.testing.assert_allclose(nats, theirs, atol=1e-5)

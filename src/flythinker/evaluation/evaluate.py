@@ -3,13 +3,12 @@
 import platform
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 import transformers
-from numpy.typing import NDArray
 
 from flythinker import __version__
 from flythinker.data.batch import Collator, encode
@@ -20,7 +19,8 @@ from flythinker.evaluation.compare import MethodResult
 from flythinker.evaluation.positions import token_losses
 from flythinker.model_folder import PersonalModel, load_model_folder, read_prompt
 
-Measure = Callable[[str, str, PromptConfig | None, Sequence[Example], int], MethodResult]
+Score = Callable[[Sequence[Example]], MethodResult]
+Measure = Callable[[Callable[[], Score], Sequence[Example]], MethodResult]
 
 
 def evaluate(
@@ -38,9 +38,9 @@ def evaluate(
             settings of the first trained one.
         outputs: method name → file written by `flythinker generate` on the same examples.
         batch_size: rows at a time for the losses.
-        measure: what measures a model; default: `measure_model`, here.
+        measure: is given what loads a model and then measures examples (`scorer`), and the
+            examples; default: load it here and measure all of them.
     """
-    measure = measure or measure_model
     names = dict.fromkeys([*models, *outputs])
     # cheap, and may be wrong: first
     predictions = {name: read_outputs(path, examples) for name, path in outputs.items()}
@@ -49,36 +49,29 @@ def evaluate(
     base_prompt = next(iter(prompts), None)
     results = {name: MethodResult(name) for name in names}
     for name, folder in models.items():
-        results[name] = measure(name, folder, base_prompt, examples, batch_size)
+        load = partial(scorer, name, folder, base_prompt, batch_size)
+        results[name] = measure(load, examples) if measure else load()(examples)
     for name, texts in predictions.items():
         results[name].predictions = texts
     return list(results.values())
 
 
-def measure_model(
-    name: str,
-    folder: str,
-    base_prompt: PromptConfig | None,
-    examples: Sequence[Example],
-    batch_size: int,
-) -> MethodResult:
-    """Held-out loss of one model, settings and training log with it; see `evaluate`."""
+def scorer(name: str, folder: str, base_prompt: PromptConfig | None, batch_size: int) -> Score:
+    """Load a model; returns what measures its held-out loss, with settings and training log.
+
+    `base_prompt` is how a base model is asked, see `load_model_folder`.
+    """
     personal = load_model_folder(folder, base_prompt)
-    return MethodResult(
-        name,
-        settings=describe_model(personal),
-        token_losses=examples_losses(personal, examples, batch_size, f"Held-out loss of {name}"),
-        training=personal.training.get("log_history", []),
-    )
-
-
-def examples_losses(
-    personal: PersonalModel, examples: Sequence[Example], batch_size: int, description: str
-) -> list[NDArray[np.float32]]:
-    """`token_losses` of examples that are not encoded yet."""
-    rows = encode(examples, personal.tokenizer, personal.prompt)
     collator = Collator(personal.tokenizer.pad_token_id)
-    return token_losses(personal.model, rows, collator, batch_size, description)
+    training = personal.training.get("log_history", [])
+
+    def score(examples: Sequence[Example]) -> MethodResult:
+        rows = encode(examples, personal.tokenizer, personal.prompt)
+        title = f"Held-out loss of {name}"
+        losses = token_losses(personal.model, rows, collator, batch_size, title)
+        return MethodResult(name, describe_model(personal), losses, training=training)
+
+    return score
 
 
 def describe_model(personal: PersonalModel) -> dict[str, Any]:
