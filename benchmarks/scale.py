@@ -105,38 +105,35 @@ class Rig:
         )
 
     def timed_step(self) -> float:
-        """Seconds of the next step."""
-        begun = time.perf_counter()
+        """CPU seconds of the next step: other work on the machine does not count."""
+        begun = time.process_time()
         self.writer.step()
-        return time.perf_counter() - begun
+        return time.process_time() - begun
 
     def serve(self, requests: list[Request]) -> Outcome:
-        """Real requests at real times; what `simulate` says of them."""
+        """Real requests of a real `Writer`, on a clock that stands still but for its steps."""
         self.empty()
         writer, arriving = self.writer, list(requests)
         asked: dict[int, tuple[Request, Writing]] = {}
         ttft: dict[int, float] = {}
-        idle = waited = worked = 0.0
-        zero = time.perf_counter()
+        now = idle = waited = worked = 0.0
         while arriving or not writer.idle:
-            now = time.perf_counter() - zero
-            if writer.idle and arriving[0].time > now:
-                time.sleep(arriving[0].time - now)
-                idle += arriving[0].time - now
-                now = arriving[0].time
+            if writer.idle:
+                idle += max(0.0, arriving[0].time - now)
+                now = max(now, arriving[0].time)
             while arriving and arriving[0].time <= now:
                 request = arriving.pop(0)
                 asked[len(asked)] = request, writer.submit(self.prompt(request.user), self.sampling)
             working = len(writer.working)
-            writer.step()
-            end = time.perf_counter() - zero
+            end = now + self.timed_step()
             worked += (end - now) * working
             for number, (request, writing) in asked.items():
                 if number not in ttft and writing.token_ids:
                     ttft[number] = end - request.time
                     waited += now - request.time
+            now = end
         begun = requests[0].time
-        span = time.perf_counter() - zero - begun
+        span = now - begun
         prefixes = writer.engine.prefixes
         seconds = list(ttft.values())
         return Outcome(
@@ -152,6 +149,7 @@ class Rig:
 
 def check(rates: list[float], seconds: float) -> None:
     """Print measured and simulated figures of the same requests, for each rate."""
+    torch.set_num_threads(1)  # so that CPU time is time
     rig = Rig()
     server = rig.costs()
     for rate in rates:
@@ -184,8 +182,10 @@ def replicas_for(pair: Pair, load: Load, seconds: float = 200) -> tuple[int, Out
 
 def _keeps(pair: Pair, load: Load, replicas: int, seconds: float) -> tuple[bool, Outcome]:
     share = replace(load, rate=load.rate / replicas, users=max(1, load.users // replicas))
-    seconds = max(seconds, 60 / share.rate)
-    outcome = simulate(pair.server(share), share, poisson_requests(share, seconds))
+    server = pair.server(share)
+    before = poisson_requests(share, 5 * server.cached / share.rate, seed=1)
+    requests = poisson_requests(share, max(seconds, 60 / share.rate))
+    outcome = simulate(server, share, requests, before)
     return outcome.ttft_p95 <= TTFT, outcome
 
 

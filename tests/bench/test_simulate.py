@@ -60,6 +60,11 @@ def test_the_cache_keeps_whom_was_asked_for_last():
     assert read == [150, 150, 50, 150, 150]  # the third user's prompt drove out the second's
     assert outcome.hit_rate == pytest.approx(100 / (5 * 150))
 
+    # as if it had served both before
+    read.clear()
+    simulate(server, LOAD, requests[:2], before=requests[:2])
+    assert read == [50, 50]
+
     # each prompt in a place of its own: the first user's second drives out the second's first
     read.clear()
     requests = [Request(float(100 * n), user) for n, user in enumerate([0, 1, 0, 1])]
@@ -77,5 +82,5 @@ def test_costs_on_gpus():
     # one text reads all weights: at 70 % of 3.35 TB/s
     assert alone.decode_seconds(1, 0) == pytest.approx(2 * QWEN_7B.parameters / 2.345e12 + 0.003)
     server = pair.server(Load(1, 1))
-    assert server.slots == 64
+    assert server.slots == 128
     assert 0 < server.cached < alone.server(Load(1, 1)).cached

@@ -7,6 +7,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
@@ -80,7 +81,7 @@ def test_shards_together_are_the_local_runs_file(folder, ten, pool, tmp_path):
     # a run that lost a shard makes that one only
     kept = {shard: shard.stat().st_mtime_ns for shard in shards}
     shards[2].unlink()
-    generate_shards(ten, setting, pool, out)
+    generate_shards(ten, setting, replace(pool, actors=1), out)
     assert "".join(shard.read_text() for shard in shards) == local
     made = [shard for shard in shards if shard.stat().st_mtime_ns != kept[shard]]
     assert made == [shards[2]]
@@ -93,7 +94,8 @@ def test_sampled_texts_do_not_depend_on_the_shards(folder, ten, pool, tmp_path):
     texts = []
     for rows, kind in ((2, "parquet"), (5, "jsonl")):
         out = tmp_path / kind
-        generate_shards(ten, BulkSetting(folder, sampling, rows, format=kind), pool, out)
+        setting = BulkSetting(folder, sampling, rows, format=kind)
+        generate_shards(ten, setting, replace(pool, actors=1), out)
         texts.append(read_outputs(out, ten))
     assert texts[0] == texts[1]
     assert len(set(texts[0])) > 5
@@ -103,7 +105,7 @@ def test_sampled_texts_do_not_depend_on_the_shards(folder, ten, pool, tmp_path):
 
 def test_held_out_loss_is_the_local_runs(folder, ten, pool):
     load = partial(scorer, "m", folder, None, 2)
-    ours = BulkMeasure(pool, shard_rows=3)(load, ten)
+    ours = BulkMeasure(replace(pool, actors=1), shard_rows=3)(load, ten)
     local = load()(ten)
     assert ours.settings == local.settings
     for nats, theirs in zip(ours.token_losses, local.token_losses, strict=True):

@@ -41,7 +41,7 @@ class Pair:
     generator: Part
     reasoner: Part | None
     gpus: int
-    slots: int = 64
+    slots: int = 128
     host_bytes: float = 0  # of host memory for users' profiles, a GPU
 
     @property

@@ -90,10 +90,14 @@ def poisson_requests(load: Load, seconds: float, seed: int = 0) -> list[Request]
     return [Request(float(time), int(user)) for time, user in zip(times, users, strict=True)]
 
 
-def simulate(server: Server, load: Load, requests: Sequence[Request]) -> Outcome:
-    """Serve the requests to the end."""
+def simulate(
+    server: Server, load: Load, requests: Sequence[Request], before: Sequence[Request] = ()
+) -> Outcome:
+    """Serve the requests to the end; those `before` have filled the prefix cache."""
     arriving, queue = deque(requests), deque[Request]()
     cache = _PromptCache(server.cached, server.cached_by_user)
+    for request in before:
+        cache.find_and_keep(request.user)
     prompt = load.profile_tokens + load.query_tokens
     ends: list[int] = []  # the steps after which texts in work end
     now = idle = waited = worked = 0.0
