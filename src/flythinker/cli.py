@@ -39,6 +39,13 @@ MaxNewTokens = Annotated[int, typer.Option(help="Longest response, in tokens.", 
 Temperature = Annotated[float, typer.Option(help="0 decodes greedily.", min=0.0)]
 TopP = Annotated[float, typer.Option(help="Nucleus sampling.", min=0.0, max=1.0)]
 Seed = Annotated[int, typer.Option(help="The same seed gives the same text.")]
+Ray = Annotated[bool, typer.Option("--ray", help="By actors of Ray, see docs/bulk.md.")]
+RayAddress = Annotated[
+    str | None, typer.Option(help="Of a running cluster; default: Ray on this machine.")
+]
+Actors = Annotated[int, typer.Option(help="With --ray: each loads the model.", min=1)]
+ActorCpus = Annotated[int, typer.Option(help="With --ray: cores of each actor.", min=1)]
+ShardRows = Annotated[int, typer.Option(help="With --ray: examples in a shard.", min=1)]
 
 
 @app.callback()
@@ -67,8 +74,10 @@ def train(
     from flythinker.training.run import train as run
     from flythinker.training.summary import summary
 
-    folder = run(load_config(config, override or ()), restart)
-    Console().print(summary(folder))
+    settings = load_config(config, override or ())
+    folder = run(settings, restart)
+    if settings.training.process_index == 0:  # of a launcher's, see docs/distributed.md
+        Console().print(summary(folder))
 
 
 @app.command(
@@ -134,13 +143,21 @@ def write(
 def generate(
     data: DataFile,
     model: Model,
-    out: Annotated[Path, typer.Option(help="JSONL file to write.")],
+    out: Annotated[Path, typer.Option(help="JSONL or parquet file; with --ray a folder.")],
     limit: Limit = None,
-    batch_size: Annotated[int, typer.Option(min=1)] = 8,
+    batch_size: Annotated[int, typer.Option(help="Texts at the same time.", min=1)] = 8,
     max_new_tokens: MaxNewTokens = 512,
     temperature: Temperature = 0.8,
     top_p: TopP = 0.95,
     seed: Seed = 0,
+    ray: Ray = False,
+    ray_address: RayAddress = None,
+    actors: Actors = 1,
+    actor_cpus: ActorCpus = 1,
+    shard_rows: ShardRows = 64,
+    shard_format: Annotated[
+        Literal["jsonl", "parquet"], typer.Option(help="With --ray: of the shards.")
+    ] = "jsonl",
 ) -> None:
     """Write a response to every example of a data file; a killed run resumes."""
     from flythinker.data.example import read_examples, sample_examples
@@ -150,6 +167,15 @@ def generate(
     from flythinker.model_folder import load_model_folder
 
     examples = sample_examples(read_examples(data), limit)
+    if ray:
+        from flythinker.bulk.generate import BulkSetting, generate_shards
+        from flythinker.bulk.pool import Pool
+
+        drawn = Sampling(max_new_tokens, temperature, top_p, seed)
+        setting = BulkSetting(model, drawn, shard_rows, batch_size, shard_format)
+        generate_shards(examples, setting, Pool(ray_address, actors, actor_cpus), out)
+        Console().print(f"{len(examples)} outputs in {out}/", highlight=False)
+        return
     personal = load_model_folder(model)
     prompts = [build_prompt(example, personal.tokenizer, personal.prompt) for example in examples]
     sampling = Sampling(max_new_tokens, temperature, top_p, seed)
@@ -178,6 +204,11 @@ def evaluate(
         Path | None, typer.Option(help="Write an HTML report here, and Markdown beside it.")
     ] = None,
     title: Annotated[str, typer.Option(help="Of the report.")] = "FlyThinker evaluation",
+    ray: Ray = False,
+    ray_address: RayAddress = None,
+    actors: Actors = 1,
+    actor_cpus: ActorCpus = 1,
+    shard_rows: ShardRows = 64,
     as_json: Json = False,
 ) -> None:
     """Compare models by held-out loss and text metrics, with bootstrap intervals."""
@@ -193,7 +224,13 @@ def evaluate(
     if not models and not files:
         raise typer.BadParameter("give at least one --model or --outputs")
     examples = sample_examples(read_examples(data), limit)
-    results = run(examples, models, files, batch_size)
+    measure = None
+    if ray:
+        from flythinker.bulk.evaluate import BulkMeasure
+        from flythinker.bulk.pool import Pool
+
+        measure = BulkMeasure(Pool(ray_address, actors, actor_cpus), shard_rows)
+    results = run(examples, models, files, batch_size, measure)
     first = baseline or results[0].name
     if report is not None:
         # the texts are cut in segments as the first model reads them
@@ -331,6 +368,27 @@ def inspect(
         print(json.dumps(shown | asdict(inspection) | {"map": numbers}))
         return
     Console().print(f"page: {out}", highlight=False)
+
+
+@app.command(epilog="Example: flythinker push runs/sotu/flythinker/model me/presidents --private")
+def push(
+    folder: Annotated[Path, typer.Argument(help="A trained model folder.")],
+    repo: Annotated[str, typer.Argument(help="Its name on the Hub: user/model.")],
+    license_name: Annotated[
+        str | None, typer.Option("--license", help="Default: what its README.md says.")
+    ] = None,
+    private: Annotated[bool, typer.Option(help="Only for those whom you let in.")] = False,
+) -> None:
+    """Put a model folder with its card on the Hugging Face Hub (`hf auth login` first)."""
+    from huggingface_hub import HfApi
+
+    from flythinker.card import set_license
+
+    set_license(folder, license_name)
+    api = HfApi()
+    url = api.create_repo(repo, private=private, exist_ok=True)
+    api.upload_folder(repo_id=url.repo_id, folder_path=folder, commit_message="Model and card")
+    Console().print(f"{url}", highlight=False)
 
 
 def _named(values: list[str], option: str) -> dict[str, str]:

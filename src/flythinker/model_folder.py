@@ -12,7 +12,9 @@ from transformers import (
     PreTrainedModel,
     PreTrainedTokenizerBase,
 )
+from transformers.utils.hub import cached_file
 
+from flythinker.card import write_card
 from flythinker.data.prompt import PromptConfig
 from flythinker.errors import FlyThinkerError
 from flythinker.files import atomic_folder
@@ -27,7 +29,8 @@ _TRAINING_FILE = "training.json"
 class PersonalModel:
     """What writes: a FlyThinker model (in eval mode), its tokenizer and its prompt settings.
 
-    `training` is `{"log_history", "steps", "data"}` as the run left it, empty for a base model.
+    `training` is `{"log_history", "steps", "data", "model"}` as the run left it, empty for a base
+    model.
     """
 
     model: PreTrainedModel
@@ -51,6 +54,7 @@ def save_model_folder(
         tokenizer.save_pretrained(partial)
         (partial / _PROMPT_FILE).write_text(json.dumps(asdict(prompt), indent=2))
         (partial / _TRAINING_FILE).write_text(json.dumps(training, indent=1))
+        write_card(partial, model.config, training, prompt)
 
 
 def load_model_folder(
@@ -74,7 +78,7 @@ def load_model_folder(
     try:
         path = resolve_backbone(name)
         tokenizer = load_tokenizer(path)
-        if _read_json(folder / "config.json").get("model_type") == "flythinker":
+        if _read_json(path, "config.json").get("model_type") == "flythinker":
             model = AutoModelForCausalLM.from_pretrained(path, dtype=dtype or "auto")
         else:
             model = FlyThinkerForCausalLM.from_generator_reasoner_pretrained(
@@ -84,8 +88,8 @@ def load_model_folder(
         raise FlyThinkerError(f"cannot load the model {name}: {_first_line(error)}") from error
     if torch.accelerator.is_available():
         model.to(torch.accelerator.current_accelerator())
-    prompt = read_prompt(folder) or base_prompt or PromptConfig()
-    return PersonalModel(model.eval(), tokenizer, prompt, read_training(folder))
+    prompt = read_prompt(path) or base_prompt or PromptConfig()
+    return PersonalModel(model.eval(), tokenizer, prompt, read_training(path))
 
 
 def load_tokenizer(name: str) -> PreTrainedTokenizerBase:
@@ -96,15 +100,15 @@ def load_tokenizer(name: str) -> PreTrainedTokenizerBase:
     return tokenizer
 
 
-def read_prompt(folder: Path) -> PromptConfig | None:
-    """The prompt settings that a model was trained with; `None` for a base model."""
-    settings = _read_json(folder / _PROMPT_FILE)
+def read_prompt(name: str | Path) -> PromptConfig | None:
+    """The prompt settings that a folder or hub model was trained with; `None` for a base model."""
+    settings = _read_json(name, _PROMPT_FILE)
     return PromptConfig(**settings) if settings else None
 
 
-def read_training(folder: Path) -> dict[str, Any]:
-    """What the run that made a model folder left: `log_history`, `steps`, `data`."""
-    return _read_json(folder / _TRAINING_FILE)
+def read_training(name: str | Path) -> dict[str, Any]:
+    """What the run that made a model left: `log_history`, `steps`, `data`, `model`."""
+    return _read_json(name, _TRAINING_FILE)
 
 
 def _check_weights(folder: Path) -> None:
@@ -115,8 +119,18 @@ def _check_weights(folder: Path) -> None:
     raise FlyThinkerError(f"{folder}: no model weights (config.json, *.safetensors) in it{hint}")
 
 
-def _read_json(path: Path) -> dict[str, Any]:
-    return json.loads(path.read_text()) if path.exists() else {}
+def _read_json(name: str | Path, file: str) -> dict[str, Any]:
+    """A file of a folder or a hub model; empty where there is none."""
+    try:
+        path = cached_file(
+            str(name),
+            file,
+            _raise_exceptions_for_missing_entries=False,
+            _raise_exceptions_for_connection_errors=False,
+        )
+    except OSError:  # no such folder and no such hub model
+        return {}
+    return json.loads(Path(path).read_text()) if path else {}
 
 
 def _first_line(error: Exception) -> str:

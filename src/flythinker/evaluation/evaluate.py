@@ -1,8 +1,9 @@
 """Evaluating trained models and the texts they wrote on one data file."""
 
 import platform
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -12,10 +13,14 @@ import transformers
 from flythinker import __version__
 from flythinker.data.batch import Collator, encode
 from flythinker.data.example import Example
+from flythinker.data.prompt import PromptConfig
 from flythinker.decoding.generate import read_outputs
 from flythinker.evaluation.compare import MethodResult
 from flythinker.evaluation.positions import token_losses
 from flythinker.model_folder import PersonalModel, load_model_folder, read_prompt
+
+Score = Callable[[Sequence[Example]], MethodResult]
+Measure = Callable[[Callable[[], Score], Sequence[Example]], MethodResult]
 
 
 def evaluate(
@@ -23,6 +28,7 @@ def evaluate(
     models: Mapping[str, str],
     outputs: Mapping[str, Path],
     batch_size: int = 4,
+    measure: Measure | None = None,
 ) -> list[MethodResult]:
     """Held-out loss of each model, and the predictions in each output file, by method name.
 
@@ -32,23 +38,40 @@ def evaluate(
             settings of the first trained one.
         outputs: method name → file written by `flythinker generate` on the same examples.
         batch_size: rows at a time for the losses.
+        measure: is given what loads a model and then measures examples (`scorer`), and the
+            examples; default: load it here and measure all of them.
     """
     names = dict.fromkeys([*models, *outputs])
-    results = {name: MethodResult(name) for name in names}
-    for name, path in outputs.items():  # cheap, and may be wrong: first
-        results[name].predictions = read_outputs(path, examples)
+    # cheap, and may be wrong: first
+    predictions = {name: read_outputs(path, examples) for name, path in outputs.items()}
     # base models are asked as the trained ones were, or losses would not compare
-    prompts = [prompt for folder in models.values() if (prompt := read_prompt(Path(folder)))]
+    prompts = [prompt for folder in models.values() if (prompt := read_prompt(folder))]
+    base_prompt = next(iter(prompts), None)
+    results = {name: MethodResult(name) for name in names}
     for name, folder in models.items():
-        personal = load_model_folder(folder, next(iter(prompts), None))
-        rows = encode(examples, personal.tokenizer, personal.prompt)
-        collator = Collator(personal.tokenizer.pad_token_id)
-        results[name].token_losses = token_losses(
-            personal.model, rows, collator, batch_size, f"Held-out loss of {name}"
-        )
-        results[name].settings = describe_model(personal)
-        results[name].training = personal.training.get("log_history", [])
+        load = partial(scorer, name, folder, base_prompt, batch_size)
+        results[name] = measure(load, examples) if measure else load()(examples)
+    for name, texts in predictions.items():
+        results[name].predictions = texts
     return list(results.values())
+
+
+def scorer(name: str, folder: str, base_prompt: PromptConfig | None, batch_size: int) -> Score:
+    """Load a model; returns what measures its held-out loss, with settings and training log.
+
+    `base_prompt` is how a base model is asked, see `load_model_folder`.
+    """
+    personal = load_model_folder(folder, base_prompt)
+    collator = Collator(personal.tokenizer.pad_token_id)
+    training = personal.training.get("log_history", [])
+
+    def score(examples: Sequence[Example]) -> MethodResult:
+        rows = encode(examples, personal.tokenizer, personal.prompt)
+        title = f"Held-out loss of {name}"
+        losses = token_losses(personal.model, rows, collator, batch_size, title)
+        return MethodResult(name, describe_model(personal), losses, training=training)
+
+    return score
 
 
 def describe_model(personal: PersonalModel) -> dict[str, Any]:

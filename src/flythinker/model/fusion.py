@@ -2,6 +2,7 @@
 
 import torch
 from torch import Tensor, nn
+from torch.distributed.tensor import DTensor
 
 
 def mean_embedding_norm(embedding: nn.Embedding) -> Tensor:
@@ -11,6 +12,8 @@ def mean_embedding_norm(embedding: nn.Embedding) -> Tensor:
     (`embed_scale`) counts.
     """
     norm = embedding.weight.detach().norm(dim=-1, dtype=torch.float32).mean()
+    if isinstance(norm, DTensor):  # of a table that FSDP has sharded
+        norm = norm.full_tensor()
     return norm * getattr(embedding, "embed_scale", 1.0)
 
 

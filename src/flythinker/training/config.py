@@ -1,6 +1,7 @@
 """One YAML file describes a training run; every key is checked before anything is loaded."""
 
 import difflib
+import os
 import typing
 from collections.abc import Iterable
 from dataclasses import MISSING, dataclass, field, fields
@@ -76,6 +77,9 @@ class FlyThinkerTrainingArguments(TrainingArguments):
         freeze_generator, freeze_reasoner: leave this part as it is.
         early_stopping_patience: stop after so many evaluations without a lower loss; keeps the
             best weights.
+        global_batch_size: rows an optimizer step learns from, over all processes; then
+            `gradient_accumulation_steps` follows from it and the number of processes, so that a
+            run may go on with more or fewer of them.
     """
 
     reasoner_learning_rate: float | None = None
@@ -85,11 +89,26 @@ class FlyThinkerTrainingArguments(TrainingArguments):
     freeze_generator: bool = False
     freeze_reasoner: bool = False
     early_stopping_patience: int | None = None
+    global_batch_size: int | None = None
 
     def __post_init__(self) -> None:
         if self.early_stopping_patience is not None:
             self.load_best_model_at_end = True
+        if self.global_batch_size is not None:
+            self.gradient_accumulation_steps = self._accumulation(self.global_batch_size)
         super().__post_init__()
+
+    def _accumulation(self, rows: int) -> int:
+        """Batches that each process takes for a step over `rows` rows."""
+        processes = int(os.environ.get("WORLD_SIZE", "1"))  # of every launcher
+        at_once = self.per_device_train_batch_size * processes
+        if rows < at_once or rows % at_once:
+            raise ValueError(
+                f"global_batch_size is {rows}, but {processes} processes with "
+                f"per_device_train_batch_size {self.per_device_train_batch_size} read {at_once} "
+                "rows at once: it must be a multiple of that"
+            )
+        return rows // at_once
 
     def learning_rates(self) -> dict[str, float]:
         """The peak learning rate of each part."""

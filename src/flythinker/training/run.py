@@ -9,7 +9,9 @@ from typing import Any
 
 import torch
 import yaml
+from torch import Tensor
 from transformers import PreTrainedModel, PreTrainedTokenizerBase, set_seed
+from transformers.integrations.deepspeed import unset_hf_deepspeed_config
 
 from flythinker.data.batch import Collator, Row, encode
 from flythinker.data.example import Example, read_examples, sample_examples
@@ -19,9 +21,24 @@ from flythinker.files import atomic_write
 from flythinker.model import FlyThinkerForCausalLM
 from flythinker.model_folder import load_tokenizer, save_model_folder
 from flythinker.training.config import LoraSection, ModelSection, RunConfig
+from flythinker.training.processes import explained_loss, whole_state
 from flythinker.training.trainer import FlyThinkerTrainer
 
 _CONFIG_FILE = "config.yaml"
+# the training arguments that a model card shows
+_SHOWN = (
+    "learning_rate",
+    "reasoner_learning_rate",
+    "projection_learning_rate",
+    "lr_scheduler_type",
+    "weight_decay",
+    "per_device_train_batch_size",
+    "gradient_accumulation_steps",
+    "num_train_epochs",
+    "max_steps",
+    "bf16",
+    "seed",
+)
 
 
 Encode = Callable[[Sequence[Example], PreTrainedTokenizerBase, PromptConfig], list[Row]]
@@ -61,26 +78,43 @@ def train(config: RunConfig, restart: bool = False, recipe: Recipe = DEFAULT_REC
     """
     output = Path(config.training.output_dir)
     model_folder = output / "model"
-    if restart:
-        _forget(output)
-    checkpoint = last_checkpoint(output)
-    _claim(output, config, started=checkpoint is not None or model_folder.exists())
-    if model_folder.exists():
-        return model_folder
+    with config.training.main_process_first(local=False):
+        if restart and config.training.process_index == 0:
+            _forget(output)
+        checkpoint = last_checkpoint(output)
+        _claim(output, config, started=checkpoint is not None or model_folder.exists())
+        if model_folder.exists():
+            return model_folder
+        for unfinished in output.glob(".model.*"):  # a killed run was saving it
+            shutil.rmtree(unfinished)
 
-    for unfinished in output.glob(".model.*"):  # a killed run was saving it
-        shutil.rmtree(unfinished)
     trainer = build_trainer(config, recipe)
-    trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
+    with explained_loss():
+        trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
+        state = whole_state(trainer)
+        if trainer.is_world_process_zero():
+            _save(model_folder, trainer, state, config)
+        trainer.accelerator.wait_for_everyone()
+    return model_folder
+
+
+def _save(
+    folder: Path, trainer: FlyThinkerTrainer, state: dict[str, Tensor] | None, config: RunConfig
+) -> None:
+    """Write the model folder; `state` is what `whole_state` says."""
+    model = trainer.model
+    if state is not None:
+        model = build_model(config.model, config.lora)
+        model.load_state_dict(state)
     training = {
         "log_history": trainer.state.log_history,
         "steps": trainer.state.global_step,
         "data": asdict(config.data),
+        "model": asdict(config.model),
+        "lora": asdict(config.lora) if config.lora else None,
+        "settings": {name: getattr(config.training, name) for name in _SHOWN},
     }
-    save_model_folder(
-        model_folder, trainer.model, trainer.processing_class, config.prompt, training
-    )
-    return model_folder
+    save_model_folder(folder, model, trainer.processing_class, config.prompt, training)
 
 
 def build_trainer(config: RunConfig, recipe: Recipe = DEFAULT_RECIPE) -> FlyThinkerTrainer:
@@ -143,6 +177,7 @@ def build_model(section: ModelSection, lora: LoraSection | None) -> PreTrainedMo
     Raises:
         FlyThinkerError: a setting or a name that does not work, with the reason.
     """
+    unset_hf_deepspeed_config()  # ZeRO-3 cuts the whole model, not its parts while they are made
     settings = {f.name: getattr(section, f.name) for f in fields(section)}
     settings["dtype"] = getattr(torch, section.dtype)
     if section.reasoner is None and section.fusion_weight != 0:
@@ -192,5 +227,12 @@ def _forget(output: Path) -> None:
 
 def _describe(config: RunConfig) -> dict[str, Any]:
     described = asdict(config) | {"training": config.training.to_dict()}
-    described["training"].pop("logging_dir", None)  # holds a date
+    # a date; and what may differ between processes, and between a run and its resumption
+    varying = ["logging_dir", "local_rank"]
+    if config.training.global_batch_size is None:
+        varying.append("global_batch_size")
+    else:
+        varying.append("gradient_accumulation_steps")  # follows from the number of processes
+    for name in varying:
+        described["training"].pop(name, None)
     return described

@@ -1,15 +1,17 @@
 """`FlyThinkerTrainer`: transformers' Trainer for a Generator and a Reasoner trained jointly."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from itertools import islice
 from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.utils.data import Sampler
-from transformers import EarlyStoppingCallback, Trainer
+from torch.utils.data import DataLoader, Sampler
+from transformers import EarlyStoppingCallback, Trainer, TrainerCallback, TrainerState
 from transformers.trainer_pt_utils import LengthGroupedSampler
 
-from flythinker.data.batch import predicting_columns
+from flythinker.data.batch import IGNORED, Row, predicting_columns
+from flythinker.errors import FlyThinkerError
 from flythinker.training.config import FlyThinkerTrainingArguments
 
 
@@ -17,12 +19,17 @@ class EpochSeededSampler(LengthGroupedSampler):
     """Groups rows of similar length, in an order that depends on seed and epoch only.
 
     transformers' own draws from the global generator, so a resumed run would see another order.
+    With `whole_batches` an epoch ends with its last whole batch, and the rows left over, others
+    each epoch, are left out.
     """
 
-    def __init__(self, batch_size: int, lengths: list[int], seed: int) -> None:
+    def __init__(
+        self, batch_size: int, lengths: list[int], seed: int, whole_batches: bool = False
+    ) -> None:
         super().__init__(batch_size, lengths=lengths, generator=torch.Generator())
         self.seed = seed
         self.epoch = 0
+        self.rows = len(lengths) - (len(lengths) % batch_size if whole_batches else 0)
 
     def set_epoch(self, epoch: int) -> None:
         """Called by accelerate's data loader at the start of each epoch."""
@@ -30,7 +37,21 @@ class EpochSeededSampler(LengthGroupedSampler):
 
     def __iter__(self) -> Iterator[int]:
         self.generator.manual_seed(self.seed + self.epoch)
-        return super().__iter__()
+        return islice(super().__iter__(), self.rows)
+
+    def __len__(self) -> int:
+        return self.rows
+
+
+class _EpochOrder(TrainerCallback):
+    """Tells the sampler its epoch, also in a run that goes on in the middle of one.
+
+    There, in several processes, the sampler lies deeper than accelerate's `set_epoch` reaches
+    (1.15), and rows would come in the first epoch's order.
+    """
+
+    def on_epoch_begin(self, args: Any, state: TrainerState, control: Any, **kwargs: Any) -> None:
+        kwargs["train_dataloader"].set_epoch(int(state.epoch or 0))
 
 
 class FlyThinkerTrainer(Trainer):
@@ -38,7 +59,7 @@ class FlyThinkerTrainer(Trainer):
 
     Logits are computed only in columns that predict a label of some row. Without a Reasoner
     (λ = 0) it is plain SFT of the Generator, through the same code. `eval_loss` is in nats per
-    token over all labelled tokens of the evaluation set, whatever the batches.
+    token over all labelled tokens of the evaluation set, whatever the batches and processes.
     """
 
     args: FlyThinkerTrainingArguments
@@ -54,6 +75,7 @@ class FlyThinkerTrainer(Trainer):
                 for name, parameter in model.named_parameters():
                     if part_of(name) == part:
                         parameter.requires_grad_(False)
+        self.add_callback(_EpochOrder())
         if self.args.early_stopping_patience is not None:
             self.add_callback(EarlyStoppingCallback(self.args.early_stopping_patience))
 
@@ -109,17 +131,40 @@ class FlyThinkerTrainer(Trainer):
             num_items_in_batch = None
         return super().compute_loss(model, inputs, return_outputs, num_items_in_batch)
 
+    def get_eval_dataloader(self, eval_dataset: Any = None) -> DataLoader:
+        """Each process gets as many batches of one size; rows without labels fill the last ones.
+
+        accelerate would fill them with rows that count, and those would count twice.
+        """
+        rows = self.eval_dataset if eval_dataset is None else eval_dataset
+        return super().get_eval_dataloader([*rows, *self._fillers(rows)])
+
+    def _fillers(self, rows: Sequence[Row]) -> list[Row]:
+        if self.args.world_size == 1:
+            return []
+        missing = -len(rows) % (self.args.eval_batch_size * self.args.world_size)
+        shortest = min(rows, key=lambda row: row["length"])
+        return [{**shortest, "labels": [IGNORED] * len(shortest["labels"])}] * missing
+
     def _labels_per_row(self) -> float:
         rows = self.eval_dataset
-        return sum(len(row["labels"]) - row["prompt_length"] for row in rows) / len(rows)
+        labels = sum(len(row["labels"]) - row["prompt_length"] for row in rows)
+        return labels / (len(rows) + len(self._fillers(rows)))
 
     def _get_train_sampler(self, train_dataset: Any = None) -> Sampler | None:
         dataset = self.train_dataset if train_dataset is None else train_dataset
         if self.args.train_sampling_strategy != "group_by_length":
             return super()._get_train_sampler(train_dataset)
         batch = self.args.train_batch_size * self.args.gradient_accumulation_steps
+        batch *= self.args.world_size
         seed = self.args.seed if self.args.data_seed is None else self.args.data_seed
-        return EpochSeededSampler(batch, [row["length"] for row in dataset], seed)
+        whole_batches = self.args.global_batch_size is not None
+        if whole_batches and len(dataset) < batch:
+            raise FlyThinkerError(
+                f"training.global_batch_size is {batch}, but there are {len(dataset)} examples"
+            )
+        lengths = [row["length"] for row in dataset]
+        return EpochSeededSampler(batch, lengths, seed, whole_batches)
 
 
 def part_of(parameter_name: str) -> str:

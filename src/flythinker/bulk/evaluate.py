@@ -1,0 +1,29 @@
+"""`flythinker evaluate --ray`: the held-out loss of a model, by many actors."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+
+from rich.console import Console
+from rich.progress import track
+
+from flythinker.bulk.pool import Pool, shards_of
+from flythinker.data.example import Example
+from flythinker.evaluation.compare import MethodResult
+from flythinker.evaluation.evaluate import Score
+
+
+@dataclass(frozen=True)
+class BulkMeasure:
+    """A `Measure`: the actors of a pool load the model, and get `shard_rows` examples at a time."""
+
+    pool: Pool
+    shard_rows: int = 64
+
+    def __call__(self, load: Callable[[], Score], examples: Sequence[Example]) -> MethodResult:
+        """As `load()(examples)`."""
+        shards = shards_of(examples, self.shard_rows)
+        results = self.pool.map(load, shards)
+        console = Console(stderr=True)
+        parts = dict(track(results, "Held-out loss", len(shards), console=console))
+        losses = [nats for number in shards for nats in parts[number].token_losses]
+        return replace(parts[0], token_losses=losses)

@@ -1,0 +1,103 @@
+"""`flythinker generate --ray`: responses to many examples, in shards that are written once."""
+
+import json
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, replace
+from functools import partial
+from hashlib import sha256
+from pathlib import Path
+from typing import Literal
+
+from rich.console import Console
+from rich.progress import track
+
+from flythinker.bulk.pool import Pool, Work, shards_of
+from flythinker.data.example import Example
+from flythinker.data.prompt import build_prompt
+from flythinker.decoding.generate import write_outputs
+from flythinker.decoding.sampling import Sampling
+from flythinker.decoding.writer import Writer
+from flythinker.errors import FlyThinkerError
+from flythinker.files import atomic_write
+from flythinker.model_folder import load_model_folder
+
+Format = Literal["jsonl", "parquet"]
+_SETTINGS = "settings.json"
+
+
+@dataclass(frozen=True)
+class BulkSetting:
+    """What a folder of shards is made with; all shards of a folder with the same.
+
+    Attributes:
+        model: folder, hub name or `smollm2-135m`, as every worker of the cluster sees it.
+        sampling: example i is drawn with `sampling.seed` + i.
+        shard_rows: examples in a shard, which is what a killed worker has to do again.
+        slots: texts at the same time in each actor.
+        format: of the shards.
+    """
+
+    model: str
+    sampling: Sampling
+    shard_rows: int = 64
+    slots: int = 8
+    format: Format = "jsonl"
+
+
+def generate_shards(
+    examples: Sequence[Example], setting: BulkSetting, pool: Pool, folder: Path
+) -> None:
+    """Write a response to every example into `folder`, `part-00000.jsonl` and so on, in order.
+
+    A shard appears under its name only when complete. A killed run does the missing shards only.
+
+    Raises:
+        FlyThinkerError: `folder` was begun with other settings or examples; see `Pool.map`.
+    """
+    _claim(folder, examples, setting)
+    numbered = list(enumerate(examples))
+    shards = shards_of(numbered, setting.shard_rows)
+    names = {number: folder / f"part-{number:05d}.{setting.format}" for number in shards}
+    missing = {number: shard for number, shard in shards.items() if not names[number].exists()}
+    results = pool.map(partial(_writer, setting), missing)
+    progress = track(results, "Writing shards", len(missing), console=Console(stderr=True))
+    for number, texts in progress:
+        write_outputs(names[number], [example for _, example in shards[number]], texts)
+
+
+def _writer(setting: BulkSetting) -> Work:
+    """Load the model in an actor; returns what writes one shard."""
+    personal = load_model_folder(setting.model)
+    writer = Writer(personal, setting.slots)
+
+    def write(shard: Sequence[tuple[int, Example]]) -> list[str]:
+        writings = []
+        for index, example in shard:
+            prompt = build_prompt(example, personal.tokenizer, personal.prompt)
+            sampling = replace(setting.sampling, seed=setting.sampling.seed + index)
+            writings.append(writer.submit(prompt, sampling))
+        while not writer.idle:
+            writer.step()
+        return [writing.text.strip() for writing in writings]
+
+    return write
+
+
+def _claim(folder: Path, examples: Sequence[Example], setting: BulkSetting) -> None:
+    """Note the settings, so that a run never goes on with other ones."""
+    about = json.dumps([(example.user_id, example.query) for example in examples])
+    described = asdict(setting) | {
+        "examples": len(examples),
+        "examples_sha256": sha256(about.encode()).hexdigest(),
+    }
+    text = json.dumps(described, indent=1)
+    file = folder / _SETTINGS
+    if file.exists() and file.read_text(encoding="utf-8") != text:
+        raise FlyThinkerError(
+            f"{folder} was begun with other settings or examples (see {file}): use them again, "
+            "delete it, or choose another --out"
+        )
+    if folder.exists() and not folder.is_dir():
+        raise FlyThinkerError(f"{folder} is a file; with --ray, --out is a folder of shards")
+    with atomic_write(file) as handle:
+        handle.write(text)
