@@ -5,7 +5,11 @@ from importlib import import_module
 
 import torch
 from torch import Tensor, nn
+from transformers import PreTrainedConfig
+from vllm.compilation.backends import set_model_tag
 from vllm.config import VllmConfig
+from vllm.config.utils import replace
+from vllm.model_executor.model_loader.utils import initialize_model
 from vllm.model_executor.models.utils import AutoWeightsLoader
 
 from flythinker.model import FlyThinkerConfig
@@ -30,18 +34,15 @@ class FlyThinkerForCausalLM(nn.Module):
         super().__init__()
         config: FlyThinkerConfig = vllm_config.model_config.hf_config
         self.config = config
-        parts = vllm_config.with_hf_config(config.generator_config)
-        written_by, _ = _classes(config.generator_config.model_type)
-        self.generator = written_by(vllm_config=parts, prefix=f"{prefix}generator")
+        self.generator = _build(vllm_config, "generator", config.generator_config, "ForCausalLM")
         self.reasoner = self.projection = None
         if not config.fusion_weight:
             return
-        parts = vllm_config.with_hf_config(config.reasoner_config)
-        _, thought_by = _classes(config.reasoner_config.model_type)
-        self.reasoner = thought_by(vllm_config=parts, prefix=f"{prefix}reasoner")
+        with set_model_tag("reasoner"):
+            self.reasoner = _build(vllm_config, "reasoner", config.reasoner_config, "Model")
         if config.projection == "linear":
             self.projection = nn.Linear(config.thought_size, config.hidden_size, bias=False)
-        self.thoughts = ThoughtCache(vllm_config, config.thought_size, f"{prefix}thoughts.0")
+        self.thoughts = ThoughtCache(vllm_config, config.thought_size, "thoughts.0")
         self.register_buffer("norm", torch.ones((), dtype=torch.float32), persistent=False)
         # CUDA graphs of the Generator read their input where it was when they were captured
         most = vllm_config.scheduler_config.max_num_batched_tokens
@@ -106,9 +107,14 @@ class FlyThinkerForCausalLM(nn.Module):
         embeds.copy_(fuse(embeds, thoughts, gate, self.config.fusion_weight, self.projection))
 
 
-def _classes(family: str) -> tuple[type[nn.Module], type[nn.Module]]:
-    """vLLM's causal LM and its backbone."""
+def _build(
+    vllm_config: VllmConfig, part: str, config: PreTrainedConfig, kind: str
+) -> nn.Module:
+    """A part from vLLM's class of its family and `kind`."""
+    family = config.model_type
     module = import_module(f"vllm.model_executor.models.{family}")
-    return getattr(module, f"{FAMILIES[family]}ForCausalLM"), getattr(
-        module, f"{FAMILIES[family]}Model"
-    )
+    own = vllm_config.with_hf_config(config)
+    # vLLM keeps compiled graphs on disk by config: two parts of one size must not share theirs
+    own = replace(own, additional_config={**own.additional_config, "flythinker": part})
+    model_class = getattr(module, FAMILIES[family] + kind)
+    return initialize_model(own, prefix=part, model_class=model_class)
