@@ -107,9 +107,7 @@ class FlyThinkerForCausalLM(nn.Module):
         embeds.copy_(fuse(embeds, thoughts, gate, self.config.fusion_weight, self.projection))
 
 
-def _build(
-    vllm_config: VllmConfig, part: str, config: PreTrainedConfig, kind: str
-) -> nn.Module:
+def _build(vllm_config: VllmConfig, part: str, config: PreTrainedConfig, kind: str) -> nn.Module:
     """A part from vLLM's class of its family and `kind`."""
     family = config.model_type
     module = import_module(f"vllm.model_executor.models.{family}")

@@ -1,4 +1,4 @@
-"""What of a model folder and of vLLM's settings does not go together, said before anything loads."""
+"""What of a model and of vLLM's settings does not go together, said before anything loads."""
 
 from pathlib import Path
 
