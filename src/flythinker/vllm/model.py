@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable
 from importlib import import_module
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -29,6 +30,12 @@ class FlyThinkerForCausalLM(nn.Module):
         projection: the d_R → d_G map, the same on every rank; `None` with `projection="pad"`.
         thoughts: those of all tokens in the cache, rescaled.
     """
+
+    generator: Any  # vLLM's classes are unknown to mypy
+    reasoner: nn.Module | None
+    projection: nn.Linear | None
+    norm: Tensor  # of the Generator's embeddings, on average; float32
+    inputs: Tensor  # of the Generator, [most tokens of a step, d_G]
 
     def __init__(self, *, vllm_config: VllmConfig, prefix: str = "") -> None:
         super().__init__()
@@ -84,7 +91,10 @@ class FlyThinkerForCausalLM(nn.Module):
         return self.generator.compute_logits(hidden_states)
 
     def load_weights(self, weights: Iterable[tuple[str, Tensor]]) -> set[str]:
-        """Load a saved folder's tensors, which have the same names as here."""
+        """Load a saved folder's tensors, which have the same names as here.
+
+        Returns: the names of the parameters that were loaded.
+        """
         unused = ["reasoner.", "projection."] if self.reasoner is None else []
         loader = AutoWeightsLoader(self, ignore_unexpected_prefixes=unused)
         return loader.load_weights(self._measured(weights))
