@@ -16,6 +16,8 @@ from flythinker.bench.cli import app as bench_app
 from flythinker.comparison.cli import app as comparison_app
 from flythinker.data.cli import app as data_app
 from flythinker.errors import FlyThinkerError
+from flythinker.serving.admin import keys_app, users_app
+from flythinker.serving.cli import app as serving_app
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -24,7 +26,10 @@ app = typer.Typer(
 )
 app.add_typer(data_app, name="data")
 app.add_typer(bench_app, name="bench")
-app.add_typer(comparison_app)  # without a name: its commands stand beside ours
+app.add_typer(keys_app, name="keys")
+app.add_typer(users_app, name="users")
+for commands in (comparison_app, serving_app):  # without a name: they stand beside ours
+    app.add_typer(commands)
 
 DataFile = Annotated[Path, typer.Argument(help="Examples: .jsonl, .json, .csv or .parquet.")]
 Model = Annotated[str, typer.Option(help="A trained model folder, or a base model's name.")]
@@ -348,7 +353,7 @@ def main() -> None:
             raise
         problem = " ".join(str(error).split()) or type(error).__name__
         if isinstance(error, ModuleNotFoundError):
-            problem += "; `pip install 'flythinker[eval]'` brings what evaluation needs"
+            problem += "; `pip install 'flythinker[eval,serve]'` brings what commands may need"
         elif not isinstance(error, FlyThinkerError | OSError):
             problem += " (unexpected; `flythinker --debug …` shows where)"
         print(f"error: {problem}", file=sys.stderr)

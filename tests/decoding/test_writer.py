@@ -1,42 +1,16 @@
 """The Writer writes what `generate` writes, whatever the company."""
 
-import copy
 from dataclasses import replace
 
 import pytest
 import torch
+from writers import GREEDY, alone, finish, make_writer
 
 from flythinker.data.prompt import Prompt, build_prompt
 from flythinker.decoding.draft_choice import DraftChoice
-from flythinker.decoding.sampling import Sampling, respond
-from flythinker.decoding.writer import Writer, Writing, _Slot
-from flythinker.model_folder import PersonalModel, load_model_folder, load_tokenizer
-from flythinker.training.run import build_model
-
-GREEDY = Sampling(max_new_tokens=20, temperature=0)
-
-
-@pytest.fixture
-def personal(configure) -> PersonalModel:
-    """Tiny, with thoughts that matter."""
-    config = configure("model.projection=pad")
-    model = build_model(config.model, None).eval()
-    tokenizer = load_tokenizer(config.model.generator)
-    return PersonalModel(model, tokenizer, config.prompt, {})
-
-
-@pytest.fixture
-def prompts(personal, examples):
-    return [build_prompt(e, personal.tokenizer, personal.prompt) for e in examples[:7]]
-
-
-def make_writer(personal, **settings) -> Writer:
-    """A Writer with a copy of the model, which it takes over."""
-    return Writer(replace(personal, model=copy.deepcopy(personal.model)), **settings)
-
-
-def alone(personal, prompt, sampling):
-    return respond(personal, [prompt], sampling)[0]
+from flythinker.decoding.sampling import Sampling
+from flythinker.decoding.writing import TextState, Writing
+from flythinker.model_folder import load_model_folder
 
 
 def test_greedy_texts_are_those_of_generate(personal, prompts):
@@ -70,8 +44,7 @@ def test_texts_join_and_leave_in_the_middle(personal, prompts):
         writings.append(writer.submit(prompt, sampling))
         writer.step()
         writer.step()
-    while not writer.idle:
-        writer.step()
+    finish(writer)
     for writing, prompt, sampling in zip(writings, prompts, settings, strict=True):
         assert writing.text.strip() == alone(personal, prompt, sampling)
         assert writing.finish_reason in ("stop", "length")
@@ -82,8 +55,7 @@ def test_different_requests_share_a_batch(personal, prompts):
     settings = [GREEDY, Sampling(15, seed=1), Sampling(15, temperature=1.2, top_k=5, seed=2)]
     writer = make_writer(personal, slots=3)
     writings = [writer.submit(p, s) for p, s in zip(prompts, settings, strict=False)]
-    while not writer.idle:
-        writer.step()
+    finish(writer)
     texts = [writing.text.strip() for writing in writings]
     assert texts == [alone(personal, p, s) for p, s in zip(prompts, settings, strict=False)]
 
@@ -111,8 +83,7 @@ def test_cancelling_frees_the_slot_and_disturbs_nobody(personal, prompts):
         writer.step()
     first.cancel()
     waiting.cancel()
-    while not writer.idle:
-        writer.step()
+    finish(writer)
     assert first.finish_reason == waiting.finish_reason == "cancelled"
     assert 0 < len(first.token_ids) < 6
     assert waiting.token_ids == []
@@ -142,11 +113,11 @@ def test_text_of_several_bytes_a_character_streams_whole(personal):
     tokenizer = personal.tokenizer
     ids = tokenizer("naïve – “café” 日本", add_special_tokens=False)["input_ids"]
     writing = Writing(Prompt([5, 6], [], ()), replace(GREEDY, max_new_tokens=len(ids)))
-    slot = _Slot(writing, personal, tokenizer.eos_token_id)
+    text = TextState(writing, personal, tokenizer.eos_token_id)
     for token in ids:
         logits = torch.zeros(personal.model.config.vocab_size)
         logits[token] = 1
-        slot.advance(logits[None], [])
+        text.advance(logits[None], [])
     assert writing.text == "naïve – “café” 日本"
 
 

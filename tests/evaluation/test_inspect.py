@@ -186,26 +186,6 @@ def test_what_enters_is_what_the_generator_reads(make, examples, way):
     assert torch.equal(added.norm(dim=-1) > 0, gate)
 
 
-def test_the_nearest_word_of_a_heads_own_row_is_its_token(make):
-    personal = make()
-    head = personal.model.get_output_embeddings().weight
-    readable = inspect.readable_tokens(personal.tokenizer, len(head))
-    chosen = readable[::40]
-    found = inspect.nearest_words(personal, 0.01 * head[chosen], readable, k=3)
-    assert [words[0] for words in found] == [personal.tokenizer.decode([i]) for i in chosen]
-    assert {len(words) for words in found} == {3}
-    assert inspect.nearest_words(personal, torch.zeros(1, 32), readable) == [()]
-
-
-def test_control_tokens_white_space_and_pieces_of_characters_are_no_words(tokenizer):
-    readable = set(inspect.readable_tokens(tokenizer, len(tokenizer) + 7))
-    assert max(readable) < len(tokenizer)
-    vocabulary = tokenizer.get_vocab()
-    for left_out in ("<|im_start|>", "<|im_end|>", "Ġ", "Ċ", "Ã"):
-        assert vocabulary[left_out] not in readable
-    assert vocabulary["a"] in readable
-
-
 def test_pieces_keep_characters_of_several_tokens_whole(tokenizer):
     text = "  café — 日本\n\nend \ufffd"
     ids = tokenizer(text)["input_ids"]

@@ -1,6 +1,7 @@
 """`flythinker bench …`."""
 
 import json
+import sys
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -76,6 +77,32 @@ def train(
     if threads is not None:
         torch.set_num_threads(threads)
     _show("train", bench_train(load_config(config, override or ()), rounds), as_json)
+
+
+@app.command(
+    epilog="Example: flythinker bench serve --model runs/demo/flythinker/model "
+    "--data runs/demo/data/test.jsonl --json"
+)
+def serve(
+    model: Annotated[str, typer.Option(help="A trained model folder, or a base model's name.")],
+    data: Annotated[Path, typer.Option(help="Example file: its queries and histories are asked.")],
+    clients: Annotated[int, typer.Option(help="At the same time.", min=1)] = 32,
+    seconds: Annotated[float, typer.Option(help="How long they ask.", min=1)] = 120,
+    slots: Annotated[int, typer.Option(help="Of the server.", min=1)] = 8,
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
+) -> None:
+    """A server under load: clients at once against one at a time; exit code 1 if it misbehaves."""
+    from flythinker.bench.serve import ServeSetting, bench_serve, serve_table
+
+    figures = bench_serve(ServeSetting(model, data, clients, seconds, slots=slots))
+    if as_json:
+        print(json.dumps({"serve": figures}))
+    else:
+        Console().print(serve_table(figures))
+    for failure in figures["failures"]:
+        print(f"failed: {failure}", file=sys.stderr)
+    if figures["failures"]:
+        raise typer.Exit(1)
 
 
 def _show(name: str, figures: dict[str, Any], as_json: bool) -> None:

@@ -1,7 +1,7 @@
 """From an example to token ids: retrieved profile + query as one chat message, then the response.
 
-A user's text never becomes a control token: the chat template is rendered around a placeholder
-and the text is tokenised on its own with `split_special_tokens=True`, so that `<|im_end|>` in a
+A user's text never becomes a control token: the chat template is rendered around placeholders
+and each text is tokenised on its own with `split_special_tokens=True`, so that `<|im_end|>` in a
 history is seven harmless tokens and cannot end the message.
 """
 
@@ -11,6 +11,7 @@ from bisect import bisect_right
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from functools import cache, partial
+from typing import Literal
 
 from jinja2 import TemplateError
 from transformers import PreTrainedTokenizerBase
@@ -25,7 +26,8 @@ logger = logging.getLogger(__name__)
 _SUMMARY_HEADER = "How I write:"
 _PROFILE_HEADER = "Texts I wrote before, the most relevant first:"
 _QUERY_HEADER = "Now write as I would, in my own style."
-_PLACEHOLDER = "\ue000user text\ue001"  # private-use characters: in no template
+_PLACEHOLDER = "\ue000{}\ue001"  # private-use characters: in no template
+_PLACEHOLDERS = re.compile("\ue000([0-9]+)\ue001")
 
 
 @dataclass(frozen=True)
@@ -62,15 +64,28 @@ class Prompt:
     reasoner_ids: list[int] | None = None
 
 
+@dataclass(frozen=True)
+class Turn:
+    """One message of a conversation."""
+
+    role: Literal["system", "user", "assistant"]
+    text: str
+
+
 def build_prompt(
     example: Example,
     tokenizer: PreTrainedTokenizerBase,
     config: PromptConfig,
     summary: str = "",
+    earlier: Sequence[Turn] = (),
 ) -> Prompt:
     """Retrieve, cut to the budgets and tokenise; a tokenizer without chat template gets text.
 
     `summary` is something said of the user's writing as a whole; it stands before the profile.
+    `earlier` is what was said before the query, whole; see `message_ids`.
+
+    Raises:
+        FlyThinkerError: the tokenizer's chat template refuses the messages.
     """
 
     tokenize = partial(text_ids, tokenizer)
@@ -84,7 +99,8 @@ def build_prompt(
         _warn_cut_query(config.query_tokens)
 
     def prompt(documents: Sequence[Document]) -> list[int]:
-        return message_ids(_render_message(summary, documents, query), tokenizer, config.system)
+        message = _render_message(summary, documents, query)
+        return message_ids(message, tokenizer, config.system, earlier)
 
     documents = profile(config.k, config.profile_tokens)
     reasoner_ids = None
@@ -106,11 +122,29 @@ def text_ids(tokenizer: PreTrainedTokenizerBase, text: str) -> list[int]:
 
 
 def message_ids(
-    text: str, tokenizer: PreTrainedTokenizerBase, system: str | None = None
+    text: str,
+    tokenizer: PreTrainedTokenizerBase,
+    system: str | None = None,
+    earlier: Sequence[Turn] = (),
 ) -> list[int]:
-    """The ids of `text` as the user's message, up to where the assistant begins to answer."""
-    before, after = _ids_around(tokenizer, system)
-    return before + text_ids(tokenizer, text) + after
+    """The ids of `text` as the user's message, up to where the assistant begins to answer.
+
+    `earlier` are the turns before it. `system`, which may hold control tokens, begins them unless
+    they have a system turn of their own.
+
+    Raises:
+        FlyThinkerError: the chat template refuses the messages.
+    """
+    turns = [*earlier, Turn("user", text)]
+    if any(turn.role == "system" for turn in earlier):
+        system = None
+    # the BOS token, where the model has one; a chat template has its own
+    ids = tokenizer("")["input_ids"] if tokenizer.chat_template is None else []
+    around, *rest = _PLACEHOLDERS.split(_render_turns(turns, tokenizer, system))
+    ids += _control_ids(tokenizer, around)
+    for number, around in zip(rest[::2], rest[1::2], strict=True):
+        ids += text_ids(tokenizer, turns[int(number)].text) + _control_ids(tokenizer, around)
+    return ids
 
 
 def cut_to_tokens(text: str, budget: int, tokenize: Callable[[str], Sequence[int]]) -> str:
@@ -134,10 +168,10 @@ def end_of_turn_id(tokenizer: PreTrainedTokenizerBase) -> int:
         return _eos(tokenizer)
     turns = [
         {"role": "user", "content": "?"},
-        {"role": "assistant", "content": _PLACEHOLDER},
+        {"role": "assistant", "content": _PLACEHOLDER.format(0)},
     ]
     rendered = str(tokenizer.apply_chat_template(turns, tokenize=False))
-    closing = _control_ids(tokenizer, rendered.partition(_PLACEHOLDER)[2].lstrip())
+    closing = _control_ids(tokenizer, _PLACEHOLDERS.split(rendered)[-1].lstrip())
     if closing and closing[0] in tokenizer.added_tokens_decoder:
         return closing[0]
     return _eos(tokenizer)
@@ -176,28 +210,29 @@ def _render_document(document: Document) -> str:
     return "\n\n" + (f"# {caption.strip()}\n" if caption else "") + document.text.strip()
 
 
-def _ids_around(
-    tokenizer: PreTrainedTokenizerBase, system: str | None
-) -> tuple[list[int], list[int]]:
-    """What stands before and after the user's message in a prompt."""
-    if tokenizer.chat_template is None:
-        start = tokenizer("")["input_ids"]  # the BOS token, where the model has one
-        instruction = _control_ids(tokenizer, f"{system}\n\n") if system else []
-        return start + instruction, _control_ids(tokenizer, "\n\n")
-    messages = [{"role": "user", "content": _PLACEHOLDER}]
+def _render_turns(
+    turns: Sequence[Turn], tokenizer: PreTrainedTokenizerBase, system: str | None
+) -> str:
+    """The conversation with a placeholder for each text; without a chat template, paragraphs."""
+    messages = [
+        {"role": turn.role, "content": _PLACEHOLDER.format(number)}
+        for number, turn in enumerate(turns)
+    ]
     if system:
         messages.insert(0, {"role": "system", "content": system})
+    if tokenizer.chat_template is None:
+        return "".join(f"{message['content']}\n\n" for message in messages)
     try:
         rendered = tokenizer.apply_chat_template(
             messages, tokenize=False, add_generation_prompt=True
         )
     except TemplateError as error:  # Gemma's, for one, knows no system message
+        has_system = messages[0]["role"] == "system"
+        hint = "; remove the system message" if has_system else ""
         raise FlyThinkerError(
-            f"the tokenizer's chat template refuses the messages ({error}); "
-            "remove the system message"
+            f"the tokenizer's chat template refuses the messages ({error}){hint}"
         ) from error
-    before, _, after = str(rendered).partition(_PLACEHOLDER)
-    return _control_ids(tokenizer, before), _control_ids(tokenizer, after)
+    return str(rendered)
 
 
 def _control_ids(tokenizer: PreTrainedTokenizerBase, text: str) -> list[int]:

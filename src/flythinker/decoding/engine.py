@@ -24,12 +24,18 @@ Part = Literal["generator", "reasoner"]
 
 @dataclass
 class Place:
-    """Where a text stands: tokens read so far by each part, and where its prompt ends."""
+    """Where a text stands: tokens read so far by each part, and where its prompt ends.
 
+    `weight` is its λ, `mean_thought` [d_R] that of the prompt that the Reasoner has read, `apart`
+    whether that was another prompt than the Generator's.
+    """
+
+    weight: float
+    prompt_length: int
+    apart: bool
+    mean_thought: Tensor
     generator: int = 0
     reasoner: int = 0
-    prompt_length: int = 0
-    apart: bool = False
 
 
 class Engine:
@@ -60,8 +66,7 @@ class Engine:
         elsewhere than on the CPU.
         """
         self.model = model
-        self.weight = model.config.fusion_weight
-        self.thinks = self.weight != 0
+        self.thinks = model.config.fusion_weight != 0
         parts = {"generator": model.generator}
         if self.thinks:
             parts["reasoner"] = model.reasoner
@@ -73,6 +78,8 @@ class Engine:
                     "write with `model.generate`"
                 )
             part.set_attn_implementation(ATTENTION)
+        # of the head's rows, which nobody can read once they are packed
+        self.head_norms = model.get_output_embeddings().weight.detach().norm(dim=-1).float()
         self.generator_cache = SlotCache(model.generator, slots)
         self.reasoner_cache = SlotCache(model.reasoner, slots) if self.thinks else None
         lean = {}
@@ -89,23 +96,35 @@ class Engine:
         self.last_thoughts = torch.zeros(slots, width, dtype=model.dtype, device=model.device)
         self.read_tokens, self.read_thoughts = 0, self.last_thoughts[:, None]  # by the last `read`
         self.ahead = self.last_thoughts[:, None][:, :0]  # of the last `draft`, [n, tokens, d_R]
+        self.added: tuple[int, Tensor, Tensor] | None = None  # see `entered`
         self.prefixes = PrefixCache(prefix_bytes)
         layers = getattr(self.lean_generator or model.generator.base_model, "layers", ())
         self.parallel = Parallel(parallel if self.thinks else "off", layers)
         self.places: list[Place] = []
 
     @torch.inference_mode()
-    def join(self, prompt_ids: list[int], reasoner_ids: list[int] | None = None) -> Tensor:
+    def join(
+        self,
+        prompt_ids: list[int],
+        reasoner_ids: list[int] | None = None,
+        weight: float | None = None,
+    ) -> Tensor:
         """Read the prompt of a new text in the next slot; returns logits [vocab] of what follows.
 
-        `reasoner_ids` is the Reasoner's own prompt, where it has one.
+        `reasoner_ids` is the Reasoner's own prompt, where it has one, and `weight` the λ of this
+        text, where it is not the model's.
         """
         if reasoner_ids is not None and self.thinks and self.model.config.injection == "input":
             raise FlyThinkerError(
                 'a Reasoner with a prompt of its own needs injection "output" or "global"'
             )
         slot = len(self.places)
-        place = Place(prompt_length=len(prompt_ids), apart=reasoner_ids is not None)
+        place = Place(
+            self.model.config.fusion_weight if weight is None else weight,
+            len(prompt_ids),
+            reasoner_ids is not None,
+            self.last_thoughts[slot],
+        )
         self.places.append(place)
         thought_of = reasoner_ids or prompt_ids
         thoughts = self._recall(slot, place, prompt_ids, thought_of)
@@ -114,6 +133,7 @@ class Engine:
             new = self._think(slot, self._ids(thought_of[place.reasoner :]))[0]
             thoughts = torch.cat([thoughts, new])
             self.last_thoughts[slot] = thoughts[-1]
+            place.mean_thought = thoughts.mean(0)
             if not place.apart:
                 shifted = shift(thoughts[None], None)[:, place.generator :]
         unread = self._ids(prompt_ids[place.generator :])
@@ -154,6 +174,21 @@ class Engine:
         for place in self.places[rows]:
             place.generator += ids.shape[1]
         return logits
+
+    @torch.inference_mode()
+    def entered(self, slot: int) -> Tensor:
+        """What the last pass added to each token of a text, by direction: [T, d_G].
+
+        Thoughts have much in common, so it is told of each how it differs from those of the
+        prompt. Zeros where no thought entered.
+        """
+        table = self.model.get_input_embeddings().weight
+        if self.added is None:
+            return torch.zeros_like(table[:1])
+        first, shifted, gate = self.added
+        thoughts = shifted[slot - first] - self.places[slot].mean_thought
+        nothing = torch.zeros_like(table[: len(thoughts)])
+        return fuse(nothing, thoughts, gate[slot - first], 1.0, self.model.projection)
 
     @torch.inference_mode()
     def draft(self, ids: Tensor, count: int) -> Tensor:
@@ -197,6 +232,11 @@ class Engine:
             self.places[slot] = place
         self.places.pop()
 
+    def clear(self) -> None:
+        """Free all slots, also after a pass that failed."""
+        self.places.clear()
+        self.ahead = self.last_thoughts[:, None][:, :0]
+
     def _recall(
         self, slot: int, place: Place, prompt_ids: list[int], thought_of: list[int]
     ) -> Tensor:
@@ -230,7 +270,11 @@ class Engine:
             self.prefixes.put("reasoner", thought_of, Prefix(*kept, thoughts))
 
     def _kind(self, place: Place) -> str:
-        return "generator" if self.thinks and not place.apart else "generator without thoughts"
+        """What a prompt read by the Generator depends on beside its tokens."""
+        in_response_only = place.apart or self.model.config.injection == "output"
+        if place.weight == 0 or in_response_only:
+            return "generator without thoughts"
+        return f"generator, λ = {place.weight}"
 
     def _ids(self, ids: list[int]) -> Tensor:
         return torch.tensor([ids], device=self.model.device)
@@ -274,9 +318,12 @@ class Engine:
         starts = [place.generator for place in places]
         columns, mask = _place(self.generator_cache, first, starts, ids)
         embeds = self.model.get_input_embeddings()(ids)
+        self.added = None
         if shifted is not None:
             gate = self._gate(places, columns)
-            embeds = fuse(embeds, shifted, gate, self.weight, self.model.projection)
+            weights = torch.tensor([[[place.weight]] for place in places], device=ids.device)
+            embeds = fuse(embeds, shifted, gate, weights, self.model.projection)
+            self.added = first, shifted, gate
         if self.lean_generator is not None:
             hidden = self.lean_generator(embeds, columns, mask, self.generator_cache)
             return self.model.get_output_embeddings()(hidden[:, -logits_to_keep:])

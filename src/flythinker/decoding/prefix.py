@@ -30,7 +30,7 @@ class PrefixCache:
 
     A pass is causal, so a prompt serves every other one that begins with the same tokens, as far
     as they agree. `kind` keeps apart what the same tokens mean: the Reasoner's reading of them,
-    the Generator's with thoughts, and the Generator's without.
+    the Generator's with thoughts of one λ, and the Generator's without.
 
     Attributes:
         hits, misses: tokens found here and tokens read anew, over all lookups.

@@ -22,6 +22,11 @@ class Sampling:
         top_k: draw among the k likeliest tokens; 0 = all.
         repetition_penalty: above 1, tokens already in prompt or response get less likely.
         stop: the response ends before the first of these; `Writer` only.
+        fusion_weight: λ of this text; `None`: the model's own.
+        logprobs: how many of the likeliest tokens to tell beside each token's own log-probability;
+            `None`: tell no log-probabilities. `Writer` only.
+        effects: tell how far thoughts moved the prediction of each token, and the words near its
+            thought: the text then takes two slots. `Writer` only.
     """
 
     max_new_tokens: int = 512
@@ -32,6 +37,9 @@ class Sampling:
     top_k: int = 0
     repetition_penalty: float = 1.0
     stop: tuple[str, ...] = ()
+    fusion_weight: float | None = None
+    logprobs: int | None = None
+    effects: bool = False
 
 
 def generate_arguments(
@@ -39,10 +47,12 @@ def generate_arguments(
 ) -> dict[str, Any]:
     """The arguments of `model.generate` for a left-padded batch of prompts."""
     tokenizer = personal.tokenizer
-    batch = padded(personal, [prompt.prompt_ids for prompt in prompts])
+    batch: dict[str, Any] = padded(personal, [prompt.prompt_ids for prompt in prompts])
     own = [prompt.reasoner_ids for prompt in prompts if prompt.reasoner_ids is not None]
     if own:
         batch |= {f"reasoner_{name}": ids for name, ids in padded(personal, own).items()}
+    if sampling.fusion_weight is not None:
+        batch["fusion_weight"] = sampling.fusion_weight
     sampled = sampling.temperature > 0
     return {
         **batch,

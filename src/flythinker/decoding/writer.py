@@ -3,46 +3,29 @@
 import time
 from collections import deque
 from collections.abc import Collection, Iterator, Sequence
-from dataclasses import dataclass, field
-from typing import Literal
+from functools import cached_property
+from typing import NamedTuple
 
 import torch
-from tokenizers.decoders import DecodeStream
+from torch import Tensor
 
 from flythinker.data.prompt import Prompt, end_of_turn_id
-from flythinker.decoding.draft import PromptLookup
 from flythinker.decoding.draft_choice import DraftChoice, Way
+from flythinker.decoding.effect import Effect, NearWords, kl_nats
 from flythinker.decoding.engine import Engine, Part
-from flythinker.decoding.sampler import Sampler
 from flythinker.decoding.sampling import Sampling
+from flythinker.decoding.writing import TextState, Writing
+from flythinker.errors import FlyThinkerError
 from flythinker.model_folder import PersonalModel
 
 REASONER_DRAFTS = (1, 3)  # each more costs a whole pass of the Reasoner and is right less often
-FinishReason = Literal["stop", "length", "cancelled"]
 
 
-@dataclass(eq=False)
-class Writing:
-    """One text as it is written.
+class _Row(NamedTuple):
+    """What a slot of the engine is for: a text, or the twin that reads it without thoughts."""
 
-    Attributes:
-        prompt: what it answers. `sampling`: how it is drawn.
-        token_ids: written so far, without the token that ended it.
-        text: written so far, without a stop string; what may still become one is held back.
-        finish_reason: "stop" (it ended by itself or at a stop string), "length", "cancelled";
-            `None` while it is being written.
-    """
-
-    prompt: Prompt
-    sampling: Sampling
-    token_ids: list[int] = field(default_factory=list)
-    text: str = ""
-    finish_reason: FinishReason | None = None
-    _pending: str = ""  # decoded, and held back
-
-    def cancel(self) -> None:
-        """Stop; its slot is free at the next step."""
-        self.finish_reason = self.finish_reason or "cancelled"
+    text: TextState
+    is_twin: bool
 
 
 class Writer:
@@ -80,18 +63,34 @@ class Writer:
         self.choice = DraftChoice()
         self.drafted = self.accepted = 0
         self.waiting: deque[Writing] = deque()
-        self.working: list[_Slot] = []
+        self._rows: list[_Row] = []  # of the engine's slots
 
     def submit(self, prompt: Prompt, sampling: Sampling) -> Writing:
-        """Queue a text; `step` writes it."""
+        """Queue a text; `step` writes it.
+
+        Raises:
+            FlyThinkerError: it asks for a λ or for effects of thoughts, of a model that has none;
+                or for effects, with a single slot.
+        """
+        if sampling.fusion_weight is not None and not self.engine.thinks:
+            raise FlyThinkerError("this model has no thoughts: leave out fusion_weight")
+        if sampling.effects and not self.engine.thinks:
+            raise FlyThinkerError("this model has no thoughts that could have effects")
+        if _slots_of(sampling) > self.slots:
+            raise FlyThinkerError("effects of thoughts need a Writer of 2 slots or more")
         writing = Writing(prompt, sampling)
         self.waiting.append(writing)
         return writing
 
     @property
+    def working(self) -> list[Writing]:
+        """The texts in slots."""
+        return [row.text.writing for row in self._rows if not row.is_twin]
+
+    @property
     def idle(self) -> bool:
         """Whether there is nothing to write."""
-        return not self.waiting and not self.working
+        return not self.waiting and not self._rows
 
     @torch.inference_mode()
     def step(self) -> list[tuple[Writing, str]]:
@@ -100,11 +99,18 @@ class Writer:
         Texts that ended have left when it returns.
         """
         changed = self._remove_finished()
-        for slot, added in [*self._go_on(), *self._join_next()]:
-            if added or slot.writing.finish_reason:
-                changed.append((slot.writing, added))
+        for writing, added in [*self._go_on(), *self._join_next()]:
+            if added or writing.finish_reason:
+                changed.append((writing, added))
         self._remove_finished()
         return changed
+
+    def abandon(self) -> None:
+        """Cancel all texts in work after a step that failed; those that wait can be written."""
+        for writing in self.working:
+            writing.cancel()
+        self._rows.clear()
+        self.engine.clear()
 
     def write(self, prompts: Sequence[Prompt], sampling: Sampling) -> list[str]:
         """Write a response to each prompt, as many at a time as there are slots.
@@ -125,142 +131,118 @@ class Writer:
         finally:
             writing.cancel()
 
-    def _go_on(self) -> list[tuple["_Slot", str]]:
+    def _go_on(self) -> list[tuple[Writing, str]]:
         """Read the last token of every text in work, and drafts after it; draw what follows."""
-        if not self.working:
+        if not self._rows:
             return []
         begun = time.perf_counter()
-        texts = len(self.working)
         way, drafts = self._draft()
-        longest = max(map(len, drafts))
-        ids = [
-            [slot.ids[-1], *draft, *[self.eos] * (longest - len(draft))]
-            for slot, draft in zip(self.working, drafts, strict=True)
-        ]
+        longest = max(map(len, drafts.values()))
+        ids = []
+        for text, _ in self._rows:
+            draft = drafts[text]
+            ids.append([text.ids[-1], *draft, *[self.eos] * (longest - len(draft))])
         logits = self.engine.read(torch.tensor(ids, device=self.personal.model.device))
-        added, counts = [], []
-        for slot, draft, rows in zip(self.working, drafts, logits, strict=True):
-            before = len(slot.ids)
-            added.append((slot, slot.advance(rows, draft)))
-            counts.append(len(slot.ids) - before)
-            self.drafted += len(draft)
-            self.accepted += counts[-1] - 1
-        self.choice.note(texts, way, sum(counts), time.perf_counter() - begun)
-        self.engine.keep(counts)
+        twins = {row.text: n for n, row in enumerate(self._rows) if row.is_twin}
+        added, counts = [], {}
+        for number, (text, is_twin) in enumerate(self._rows):
+            if is_twin:
+                continue
+            effects = None
+            if text in twins:
+                effects = self._effects(number, logits[number], logits[twins[text]])
+            before = len(text.ids)
+            added.append((text.writing, text.advance(logits[number], drafts[text], effects)))
+            counts[text] = len(text.ids) - before
+            self.drafted += len(drafts[text])
+            self.accepted += counts[text] - 1
+        seconds = time.perf_counter() - begun
+        self.choice.note(len(self._rows), way, sum(counts.values()), seconds)
+        self.engine.keep([counts[text] for text, _ in self._rows])
         return added
 
-    def _draft(self) -> tuple[Way, list[list[int]]]:
+    def _draft(self) -> tuple[Way, dict[TextState, list[int]]]:
         """Drafts of every text in work, and the way that was chosen for them."""
-        room = self.draft_tokens // len(self.working)
-        found = [slot.lookup.draft(min(room, slot.left() - 1)) for slot in self.working]
+        room = self.draft_tokens // len(self._rows)
+        found = {text: text.lookup.draft(min(room, text.left() - 1)) for text, _ in self._rows}
         ways = [Way("none", 0)]
-        if any(found):
+        if any(found.values()):
             ways.append(Way("lookup", room))
         if self.engine.thinks:
             ways += [Way("reasoner", tokens) for tokens in REASONER_DRAFTS if tokens <= room]
-        way = self.choice.choose(len(self.working), ways)
+        way = self.choice.choose(len(self._rows), ways)
         if way.source == "none":
-            return way, [[] for _ in self.working]
+            return way, {text: [] for text in found}
         if way.source == "lookup":
             return way, found
-        last = [[slot.ids[-1]] for slot in self.working]
+        last = [[text.ids[-1]] for text, _ in self._rows]
         ids = torch.tensor(last, device=self.personal.model.device)
-        return way, self.engine.draft(ids, way.tokens).tolist()
+        drafted = self.engine.draft(ids, way.tokens).tolist()
+        rows = zip(self._rows, drafted, strict=True)
+        return way, {row.text: draft for row, draft in rows if not row.is_twin}
 
-    def _join_next(self) -> list[tuple["_Slot", str]]:
+    def _join_next(self) -> list[tuple[Writing, str]]:
         """Read the prompt of the next text, if there is room, and draw its first token."""
         writing = self._next_waiting()
         if writing is None:
             return []
-        slot = _Slot(writing, self.personal, self.eos)
-        logits = self.engine.join(writing.prompt.prompt_ids, writing.prompt.reasoner_ids)
-        self.working.append(slot)
-        return [(slot, slot.advance(logits[None], []))]
+        text = TextState(writing, self.personal, self.eos)
+        effects = None
+        try:
+            without = self._join(text, is_twin=True) if writing.sampling.effects else None
+            logits = self._join(text, is_twin=False)
+            if without is not None:
+                effects = self._effects(len(self._rows) - 1, logits, without)
+        except BaseException:
+            writing.cancel()  # it waits no more, and is not in work yet
+            raise
+        return [(writing, text.advance(logits, [], effects))]
+
+    def _join(self, text: TextState, is_twin: bool) -> Tensor:
+        """Give a text a slot; returns logits [1, vocab] of what follows its prompt."""
+        prompt, sampling = text.writing.prompt, text.writing.sampling
+        weight = 0.0 if is_twin else sampling.fusion_weight
+        logits = self.engine.join(prompt.prompt_ids, prompt.reasoner_ids, weight)
+        self._rows.append(_Row(text, is_twin))
+        return logits[None]
+
+    def _effects(self, slot: int, logits: Tensor, without: Tensor) -> list[Effect]:
+        """What thoughts did to the predictions [T, vocab] that the last pass made of a text."""
+        kl = kl_nats(logits, without)
+        head = self.personal.model.get_output_embeddings()
+        products = head(self.engine.entered(slot)[-len(logits) :])
+        if head.bias is not None:
+            products = products - head.bias
+        pairs = zip(kl.tolist(), self._near_words(products.float()), strict=True)
+        return [Effect(*pair) for pair in pairs]
+
+    @cached_property
+    def _near_words(self) -> NearWords:
+        return NearWords(self.personal.tokenizer, self.engine.head_norms)
 
     def _next_waiting(self) -> Writing | None:
-        while self.waiting and len(self.working) < self.slots:
-            writing = self.waiting.popleft()
-            if writing.finish_reason is None:
-                return writing
-        return None
+        """The next text, once there is room for all the slots that it takes."""
+        while self.waiting and self.waiting[0].finish_reason is not None:
+            self.waiting.popleft()
+        if not self.waiting:
+            return None
+        free = self.slots - len(self._rows)
+        return self.waiting.popleft() if _slots_of(self.waiting[0].sampling) <= free else None
 
     def _remove_finished(self) -> list[tuple[Writing, str]]:
         """Free the slots of texts that have ended; the last text takes the place of each."""
         left = []
-        for number in reversed(range(len(self.working))):
-            writing = self.working[number].writing
-            if writing.finish_reason is not None:
-                left.append((writing, ""))
+        for number in reversed(range(len(self._rows))):
+            text, is_twin = self._rows[number]
+            if text.writing.finish_reason is not None:
+                if not is_twin:
+                    left.append((text.writing, ""))
                 self.engine.leave(number)
-                self.working[number] = self.working[-1]
-                self.working.pop()
+                self._rows[number] = self._rows[-1]
+                self._rows.pop()
         return left
 
 
-class _Slot:
-    """A text in work: its sampler, its decoder, and when it ends."""
-
-    def __init__(self, writing: Writing, personal: PersonalModel, eos: int) -> None:
-        self.writing = writing
-        self.eos = eos
-        self.lookup = PromptLookup(writing.prompt.prompt_ids)
-        self.ids = self.lookup.ids
-        self.sampler = Sampler(writing.sampling, len(self.ids), eos, personal.model.device)
-        self.tokenizer = personal.tokenizer
-        self.stream = DecodeStream(skip_special_tokens=True)
-
-    def left(self) -> int:
-        """Tokens that may still be written."""
-        return self.writing.sampling.max_new_tokens - len(self.writing.token_ids)
-
-    def advance(self, logits: torch.Tensor, draft: list[int]) -> str:
-        """Draw the next token, and one more for each draft that proves right.
-
-        Row i of `logits` [1 + drafts or more, vocab] follows the first i drafted tokens. Returns
-        what is added to the text.
-        """
-        added = ""
-        for row, drafted in zip(logits, [*draft, None], strict=False):
-            token = self.sampler.draw(row, self.ids)
-            self.lookup.add(token)
-            added += self._append(token)
-            if self.writing.finish_reason or token != drafted:
-                break
-        return added
-
-    def _append(self, token: int) -> str:
-        """The text goes on with `token`; returns what can be shown of it."""
-        writing = self.writing
-        if token == self.eos:
-            return self._end("stop", whole=True)
-        writing.token_ids.append(token)
-        writing._pending += self.stream.step(self.tokenizer.backend_tokenizer, token) or ""
-        for stop in writing.sampling.stop:
-            if stop in writing._pending:
-                writing._pending = writing._pending.partition(stop)[0]
-                return self._end("stop")
-        if self.left() == 0:
-            return self._end("length", whole=True)
-        return self._release(held=_may_become(writing._pending, writing.sampling.stop))
-
-    def _end(self, reason: FinishReason, whole: bool = False) -> str:
-        writing = self.writing
-        writing.finish_reason = reason
-        if whole:  # bytes that the stream held back because they are no character yet
-            text = self.tokenizer.decode(writing.token_ids, skip_special_tokens=True)
-            writing._pending += text[len(writing.text + writing._pending) :]
-        return self._release(held=0)
-
-    def _release(self, held: int) -> str:
-        writing = self.writing
-        cut = len(writing._pending) - held
-        added, writing._pending = writing._pending[:cut], writing._pending[cut:]
-        writing.text += added
-        return added
-
-
-def _may_become(text: str, stops: Sequence[str]) -> int:
-    """How many characters at the end of `text` begin a stop string."""
-    return max(
-        (n for stop in stops for n in range(1, len(stop)) if text.endswith(stop[:n])), default=0
-    )
+def _slots_of(sampling: Sampling) -> int:
+    """With effects, a second one reads the same tokens without thoughts."""
+    return 2 if sampling.effects else 1

@@ -12,21 +12,19 @@ import torch
 from rich.console import Console
 from rich.progress import track
 from torch import Tensor
-from torch.nn.functional import cross_entropy, kl_div, log_softmax, normalize
+from torch.nn.functional import cross_entropy
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from flythinker.data.batch import Row, encode_prompt
 from flythinker.data.example import Example
 from flythinker.data.prompt import build_prompt, end_of_turn_id
+from flythinker.decoding.effect import NearWords, kl_nats
 from flythinker.errors import FlyThinkerError
 from flythinker.model import FlyThinkerCache
 from flythinker.model.fusion import align, fuse, mean_embedding_norm, rescale, shift, thought_gate
 from flythinker.model_folder import PersonalModel
 
 Effect = Literal["local", "global"]
-
-WORDS = 5
-"""How many near tokens are shown of each thought."""
 
 
 @dataclass(frozen=True)
@@ -117,9 +115,9 @@ def inspect_example(personal: PersonalModel, example: Example, effect: Effect) -
     vectors = vectors[row["prompt_length"] - 1 : -1][entered]
     mean = vectors.mean(0) if len(vectors) else vectors.new_zeros(vectors.shape[-1])
     length = float(vectors.norm(dim=-1).mean()) if len(vectors) else 0.0
-    vocabulary = len(_head(personal.model))
-    readable = readable_tokens(personal.tokenizer, vocabulary)
-    near = iter(nearest_words(personal, vectors - mean, readable))
+    head = personal.model.get_output_embeddings().weight.detach().float()
+    near_words = NearWords(personal.tokenizer, head.norm(dim=-1))
+    near = iter(near_words((vectors - mean) @ head.T))
     texts = pieces(personal.tokenizer, response)
     return Inspection(
         effect,
@@ -128,8 +126,8 @@ def inspect_example(personal: PersonalModel, example: Example, effect: Effect) -
             for text, thought, numbers in zip(texts, entered.tolist(), measured, strict=True)
         ),
         float(mean.norm()) / length if length else None,
-        nearest_words(personal, mean[None], readable)[0],
-        vocabulary - len(readable),
+        near_words(mean[None] @ head.T)[0],
+        len(head) - len(near_words.ids),
         cut=response[-1] != end_of_turn_id(personal.tokenizer),
     )
 
@@ -151,10 +149,8 @@ def effects(
     targets = torch.tensor(row["input_ids"][prompt_length:])
     predictions = _local(model, row) if effect == "local" else _global(model, row)
     for target, pair in zip(targets, predictions, strict=True):
-        logs = log_softmax(pair.cpu().double(), dim=-1)  # not every accelerator has float64
-        kl = kl_div(logs[1], logs[0], log_target=True, reduction="sum").clamp_min(0)
-        nats = cross_entropy(logs, target.expand(2), reduction="none").tolist()
-        yield float(kl), nats[0], nats[1]
+        nats = cross_entropy(pair.cpu().double(), target.expand(2), reduction="none").tolist()
+        yield float(kl_nats(*pair)), nats[0], nats[1]
 
 
 def _local(model: PreTrainedModel, row: Row) -> Iterator[Tensor]:
@@ -226,40 +222,6 @@ def _gate(model: PreTrainedModel, row: Row) -> Tensor:
     return thought_gate(positions, None, injection, ids.new_tensor([row["prompt_length"]]))[0]
 
 
-@torch.inference_mode()
-def nearest_words(
-    personal: PersonalModel, vectors: Tensor, ids: Sequence[int], k: int = WORDS
-) -> list[tuple[str, ...]]:
-    """The `k` tokens of `ids` whose rows of the Generator's head are nearest by angle.
-
-    The head is applied as it is, to unit rows and without the final norm: a thought is added to
-    embeddings, and where head and embeddings are tied its rows are what thoughts are added to.
-    A vector of zeros is near none.
-
-    Args:
-        vectors: [n, d_G].
-        ids: the tokens to choose from, such as `readable_tokens`.
-    """
-    rows = normalize(_head(personal.model)[list(ids)].float(), dim=-1)
-    best = (vectors.to(rows) @ rows.T).topk(min(k, len(ids)), dim=-1).indices
-    return [
-        tuple(personal.tokenizer.decode([ids[i]]) for i in nearest) if length else ()
-        for nearest, length in zip(best.tolist(), vectors.norm(dim=-1).tolist(), strict=True)
-    ]
-
-
-def readable_tokens(tokenizer: PreTrainedTokenizerBase, vocabulary: int) -> list[int]:
-    """Ids below `vocabulary` that say something by themselves.
-
-    Left out: special and added control tokens, rows of the table that no token has, white space,
-    and pieces of a character.
-    """
-    control = set(tokenizer.all_special_ids) | set(tokenizer.added_tokens_decoder)
-    ids = [i for i in range(min(vocabulary, len(tokenizer))) if i not in control]
-    texts = tokenizer.batch_decode([[i] for i in ids])
-    return [i for i, text in zip(ids, texts, strict=True) if text.strip() and "\ufffd" not in text]
-
-
 def pieces(tokenizer: PreTrainedTokenizerBase, ids: Sequence[int]) -> list[str]:
     """The text of each token; joined they are the text. See `SeenToken.text`."""
     texts, shown = [], 0
@@ -269,11 +231,6 @@ def pieces(tokenizer: PreTrainedTokenizerBase, ids: Sequence[int]) -> list[str]:
         texts.append(whole[shown:])
         shown = max(shown, len(whole))
     return texts
-
-
-def _head(model: PreTrainedModel) -> Tensor:
-    """Rows of the Generator's head, [vocab, d_G]."""
-    return model.get_output_embeddings().weight.detach()
 
 
 def _tensor(model: PreTrainedModel, ids: Sequence[int]) -> Tensor:

@@ -88,6 +88,7 @@ class Parallel:
             written = write()
             thoughts = thinking.result()
         finally:
+            thinking.exception()  # waits: a pass that goes on would meet the next one's
             torch.set_num_threads(self._threads)
             self._thinking = None
         return thoughts, written

@@ -1,0 +1,1 @@
+"""A personal-writing server that speaks the OpenAI protocol."""

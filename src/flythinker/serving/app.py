@@ -1,0 +1,85 @@
+"""The server: routes, middleware and what they share."""
+
+import time
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+from fastapi import FastAPI
+from fastapi.responses import JSONResponse, PlainTextResponse, Response
+from prometheus_client import CONTENT_TYPE_LATEST
+from starlette.concurrency import run_in_threadpool
+from starlette.middleware.trustedhost import TrustedHostMiddleware
+
+from flythinker import __version__
+from flythinker.serving import completions, documents
+from flythinker.serving.engine import Engine
+from flythinker.serving.errors import ErrorBody, install_error_handlers
+from flythinker.serving.limits import install_limits
+from flythinker.serving.metrics import Metrics
+from flythinker.serving.observe import Observer
+from flythinker.serving.page import make_page
+from flythinker.serving.personal import Prompter
+from flythinker.serving.settings import ServerSettings
+from flythinker.serving.store import Store
+
+
+def create_app(settings: ServerSettings, store: Store, engine: Engine) -> FastAPI:
+    """Put the server together; it closes the engine when it shuts down.
+
+    Routes find what they share in `app.state`: settings, store, engine, prompter, metrics and
+    when it started.
+    """
+
+    @asynccontextmanager
+    async def lifespan(app: FastAPI) -> AsyncIterator[None]:
+        async with page.router.lifespan_context(page):
+            yield
+        await engine.close(timeout=0)
+
+    app = FastAPI(
+        title="FlyThinker",
+        description="Long texts as one particular user would write them.",
+        version=__version__,
+        lifespan=lifespan,
+        responses={
+            "4XX": {"model": ErrorBody, "description": "The request cannot be served."},
+            "5XX": {"model": ErrorBody, "description": "The server cannot serve now."},
+        },
+    )
+    app.state.settings = settings
+    app.state.store = store
+    app.state.engine = engine
+    app.state.prompter = Prompter(engine)
+    app.state.metrics = metrics = Metrics(engine)
+    app.state.started = int(time.time())
+    app.include_router(completions.router)
+    app.include_router(documents.router)
+    install_error_handlers(app)
+    install_limits(app, settings)
+    if not settings.require_keys:
+        # a web page must not reach in through a browser on this machine, nor a proxy from outside
+        allowed = ["localhost", "127.0.0.1", "[::1]", settings.host]
+        app.add_middleware(TrustedHostMiddleware, allowed_hosts=allowed)
+    app.add_middleware(Observer, metrics=metrics)  # the last one added is the outermost
+
+    @app.get("/health")
+    async def health() -> dict[str, str]:
+        """Whether the process serves requests at all."""
+        return {"status": "ok"}
+
+    @app.get("/ready")
+    async def ready() -> Response:
+        """Whether to send requests here: 503 while it shuts down or cannot write."""
+        if not engine.ready:
+            return JSONResponse({"status": "not ready"}, status_code=503)
+        await run_in_threadpool(store.check)
+        return JSONResponse({"status": "ready"})
+
+    @app.get("/metrics", response_class=PlainTextResponse)
+    async def measured() -> Response:
+        """For Prometheus."""
+        return Response(metrics.page(), media_type=CONTENT_TYPE_LATEST)
+
+    page = make_page(app)
+    app.mount("/", page)  # the last: whatever is no route above is the page's
+    return app

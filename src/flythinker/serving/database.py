@@ -1,0 +1,152 @@
+"""The database: its tables, how it is opened, and migrations that run when it is."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from sqlalchemy import (
+    Column,
+    Connection,
+    DateTime,
+    Engine,
+    ForeignKey,
+    Integer,
+    MetaData,
+    String,
+    Table,
+    Text,
+    UniqueConstraint,
+    create_engine,
+    event,
+    func,
+    select,
+)
+from sqlalchemy.engine import URL, make_url
+from sqlalchemy.exc import ArgumentError, DBAPIError
+
+from flythinker.errors import FlyThinkerError
+
+metadata = MetaData(
+    naming_convention={"fk": "fk_%(table_name)s_%(column_0_name)s", "uq": "uq_%(table_name)s"}
+)
+
+users = Table(
+    "users",
+    metadata,
+    Column("number", Integer, primary_key=True),
+    Column("tenant", String, nullable=False),
+    # sorted by code point everywhere, and not as a locale thinks
+    Column("name", String().with_variant(String(collation="C"), "postgresql"), nullable=False),
+    UniqueConstraint("tenant", "name"),
+)
+
+documents = Table(
+    "documents",
+    metadata,
+    Column("number", Integer, primary_key=True),  # the order in which they were added
+    Column("user", ForeignKey("users.number", ondelete="CASCADE"), nullable=False),
+    Column("id", String, nullable=False),
+    Column("text", Text, nullable=False),
+    Column("title", String, nullable=False),
+    Column("date", String, nullable=False),
+    Column("created", DateTime(timezone=True), nullable=False),
+    UniqueConstraint("user", "id"),
+)
+
+keys = Table(
+    "keys",
+    metadata,
+    Column("id", String, primary_key=True),
+    Column("hash", String, nullable=False, unique=True),
+    Column("tenant", String, nullable=False),
+    Column("name", String, nullable=False),
+    Column("created", DateTime(timezone=True), nullable=False),
+    Column("revoked", DateTime(timezone=True)),
+)
+
+_MIGRATIONS = Path(__file__).with_name("migrations")
+_LOCK = 0x666C79  # of PostgreSQL, so that two servers do not migrate at the same time
+
+
+def open_database(url: str) -> Engine:
+    """Connect to `sqlite:///FILE` or `postgresql://…`, and bring its tables up to date.
+
+    Raises:
+        FlyThinkerError: another kind of database, one that cannot be reached, or one that a later
+            version of FlyThinker has changed.
+    """
+    parsed = _parse(url)
+    # parameters are texts, users and hashes of keys: they are not for logs
+    engine = create_engine(parsed, hide_parameters=True, pool_pre_ping=True)
+    if parsed.get_backend_name() == "sqlite":
+        event.listen(engine, "connect", _set_up_sqlite)
+        event.listen(engine, "begin", _begin_sqlite)
+    try:
+        with writing(engine) as connection:
+            if connection.dialect.name == "postgresql":
+                connection.execute(select(func.pg_advisory_xact_lock(_LOCK)))
+            _migrate(connection)
+    except DBAPIError as error:
+        raise FlyThinkerError(f"{parsed}: cannot open the database: {error.orig}") from error
+    return engine
+
+
+@contextmanager
+def writing(engine: Engine) -> Iterator[Connection]:
+    """A transaction that writes: all of it is on disk when this ends, or none of it."""
+    with engine.execution_options(writes=True).begin() as connection:
+        yield connection
+
+
+def _parse(url: str) -> URL:
+    hint = "give sqlite:///FILE or postgresql://USER:PASSWORD@HOST/NAME"
+    try:
+        parsed = make_url(url)
+    except ArgumentError as error:
+        raise FlyThinkerError(f"--database is no URL: {hint}") from error
+    if parsed.drivername in ("postgresql", "postgres"):
+        return parsed.set(drivername="postgresql+psycopg")
+    if parsed.get_backend_name() == "postgresql":
+        return parsed
+    if parsed.get_backend_name() != "sqlite":
+        raise FlyThinkerError(f"{parsed.drivername} databases are not supported: {hint}")
+    if parsed.database in (None, "", ":memory:"):
+        raise FlyThinkerError(f"{url}: a database in memory loses all documents: {hint}")
+    return parsed
+
+
+def _set_up_sqlite(connection: Any, _: Any) -> None:
+    """Durable and concurrent: readers and one writer do not wait for each other."""
+    connection.isolation_level = None  # transactions begin where `_begin_sqlite` says
+    for pragma in (
+        "busy_timeout = 30000",
+        "journal_mode = WAL",
+        "synchronous = FULL",  # what was committed survives a power cut as well
+        "foreign_keys = ON",
+        "secure_delete = ON",  # what is deleted is overwritten
+    ):
+        connection.execute(f"PRAGMA {pragma}")
+
+
+def _begin_sqlite(connection: Connection) -> None:
+    """A writer takes its lock at once: one that reads first and then finds it taken must fail."""
+    writes = connection.get_execution_options().get("writes")
+    connection.exec_driver_sql("BEGIN IMMEDIATE" if writes else "BEGIN")
+
+
+def _migrate(connection: Connection) -> None:
+    from alembic import command
+    from alembic.config import Config
+    from alembic.util import CommandError
+
+    config = Config()
+    config.set_main_option("script_location", str(_MIGRATIONS))
+    config.attributes["connection"] = connection
+    try:
+        command.upgrade(config, "head")
+    except CommandError as error:
+        raise FlyThinkerError(
+            f"{connection.engine.url}: the database was changed by another version of FlyThinker "
+            f"({error}); use that version or a later one"
+        ) from error

@@ -1,0 +1,98 @@
+"""From a conversation and a user's past texts to a prompt, by the code that training uses."""
+
+import copy
+from collections.abc import Sequence
+from dataclasses import replace
+from threading import Lock
+
+from flythinker.data.example import Document, Example
+from flythinker.data.prompt import Prompt, Turn, build_prompt
+from flythinker.errors import FlyThinkerError
+from flythinker.serving.engine import Engine
+from flythinker.serving.errors import ApiError
+
+
+class Prompter:
+    """Makes the prompts of one engine's model.
+
+    The query is the last user message, and it alone chooses the past texts. The messages before
+    it stay turns of their own. The query is never cut to `query_tokens`, which is a budget of
+    training: a client that asks for too much is told so.
+    """
+
+    def __init__(self, engine: Engine) -> None:
+        self.context_length = engine.context_length
+        self.vocabulary = len(engine.tokenizer)
+        self._config = replace(engine.prompt_config, query_tokens=engine.context_length)
+        # A tokenizer is told by a switch in itself whether "<|im_end|>" in a text is a control
+        # token: it must not be shared with another thread that sets the switch meanwhile.
+        self._tokenizer = copy.deepcopy(engine.tokenizer)
+        self._lock = Lock()
+
+    def personal(
+        self,
+        query: str,
+        earlier: Sequence[Turn] = (),
+        history: Sequence[Document] = (),
+        history_k: int | None = None,
+    ) -> Prompt:
+        """The prompt for a query of somebody who wrote `history`, oldest first.
+
+        `history_k` past texts are shown at most, instead of as many as in training. A model whose
+        Reasoner has a prompt of its own shows them there, and in the Generator's no more than in
+        training.
+
+        Raises:
+            ApiError: 400, when the chat template refuses the turns or it is all too long.
+        """
+        config = self._config
+        if history_k is not None and config.reasoner_k is None:
+            config = replace(config, k=history_k)
+        elif history_k is not None:
+            config = replace(config, reasoner_k=history_k, k=min(config.k, history_k))
+        example = Example("user", query, "", tuple(history))
+        try:
+            with self._lock:
+                prompt = build_prompt(example, self._tokenizer, config, earlier=earlier)
+        except FlyThinkerError as error:
+            raise ApiError(
+                400, str(error), "invalid_request_error", param="messages", code="invalid_messages"
+            ) from error
+        self.room(prompt)
+        return prompt
+
+    def verbatim(self, ids: list[int]) -> Prompt:
+        """A prompt that is already tokens.
+
+        Raises:
+            ApiError: 400, when they are none of the vocabulary or too many.
+        """
+        if not ids or min(ids) < 0 or max(ids) >= self.vocabulary:
+            raise ApiError(
+                400,
+                f"a prompt of tokens needs one or more ids from 0 to {self.vocabulary - 1}",
+                "invalid_request_error",
+                param="prompt",
+            )
+        prompt = Prompt(ids, [], ())
+        self.room(prompt)
+        return prompt
+
+    def room(self, prompt: Prompt, wanted: int | None = None) -> int:
+        """How many tokens may be written: those `wanted`, else as many as in training if they fit.
+
+        Raises:
+            ApiError: 400, when the context has no room for them, or for any.
+        """
+        used = max(len(prompt.prompt_ids), len(prompt.reasoner_ids or ()))
+        left = self.context_length - used
+        if left < (wanted or 1):
+            raise ApiError(
+                400,
+                f"the model's context holds {self.context_length} tokens; the prompt has {used} "
+                f"and {wanted or 1} more are to be written",
+                "invalid_request_error",
+                param="max_tokens" if left > 0 else "messages",
+                code="context_length_exceeded",
+            )
+        return wanted or min(left, self._config.response_tokens)

@@ -1,0 +1,91 @@
+"""The server as a process: how it refuses to start, is asked, and ends."""
+
+import json
+import signal
+import subprocess
+
+import httpx
+import pytest
+from serving_app import serve_command
+from typer.testing import CliRunner
+
+from flythinker.cli import app
+from flythinker.serving.cli import _is_loopback
+from flythinker.serving.store import Store
+
+LONG = {"model": "tiny", "prompt": "zanzibar", "max_tokens": 200, "stream": True}
+
+
+@pytest.fixture
+def run(backbone, tmp_path):
+    """`run(option, …)`: a running server, its URL and its process."""
+    database = f"sqlite:///{tmp_path}/store.db"
+    return lambda *options: serve_command(tmp_path, backbone, database, *options)
+
+
+@pytest.mark.parametrize("host", ["0.0.0.0", "::", "10.0.0.1", "example.org"])
+def test_a_public_address_without_keys_is_refused(host, backbone, tmp_path):
+    database = f"sqlite:///{tmp_path}/store.db"
+    options = ["--model", str(backbone), "--database", database, "--host", host]
+    done = CliRunner().invoke(app, ["serve", *options], env={"COLUMNS": "200"})
+    assert done.exit_code == 2
+    assert "keys create" in done.output
+
+
+def test_what_is_this_machine():
+    assert all(map(_is_loopback, ("127.0.0.1", "127.9.9.9", "::1", "localhost")))
+
+
+def test_with_keys_a_public_address_is_fine_and_keys_are_needed(run, tmp_path):
+    store = Store.open(f"sqlite:///{tmp_path}/store.db")
+    key, secret = store.create_key("acme")
+    with run() as (url, _):
+        assert httpx.get(f"{url}/v1/models").status_code == 401
+        header = {"Authorization": f"Bearer {secret}"}
+        assert httpx.get(f"{url}/v1/models", headers=header).status_code == 200
+        store.revoke_key(key.id)
+        assert httpx.get(f"{url}/v1/models", headers=header).status_code == 401
+    store.close()
+
+
+def test_curl_streams_a_text(run):
+    body = {"model": "tiny", "messages": [{"role": "user", "content": "Go."}]}
+    with run() as (url, _):
+        command = ["curl", "-sN", f"{url}/v1/chat/completions"]
+        command += ["-H", "Content-Type: application/json"]
+        command += ["-d", json.dumps(body | {"max_tokens": 5, "stream": True})]
+        done = subprocess.run(command, capture_output=True, text=True, check=True)
+    events = done.stdout.split("\n\n")
+    assert events[-2:] == ["data: [DONE]", ""]
+    assert json.loads(events[0].removeprefix("data: "))["object"] == "chat.completion.chunk"
+
+
+def test_sigterm_lets_a_running_stream_finish_and_logs_no_text(run, tmp_path):
+    with run() as (url, process):
+        with httpx.stream("POST", f"{url}/v1/completions", json=LONG, timeout=60) as answer:
+            lines = answer.iter_lines()
+            first = next(lines)
+            process.terminate()
+            rest = [line for line in lines if line]
+        process.join(20)
+        assert process.exitcode in (0, -signal.SIGTERM)
+    assert "choices" in first
+    assert rest[-1] == "data: [DONE]"
+    assert "finish_reason" in rest[-2]
+    assert "error" not in rest[-2]
+    logs = (tmp_path / "log").read_text()
+    assert '"route": "/v1/completions", "status": 200' in logs
+    assert "zanzibar" not in logs
+
+
+def test_what_does_not_finish_in_time_ends_with_an_error_event(run):
+    with run("--drain-seconds", 0) as (url, process):
+        with httpx.stream("POST", f"{url}/v1/completions", json=LONG, timeout=60) as answer:
+            lines = answer.iter_lines()
+            next(lines)
+            process.terminate()
+            rest = [line for line in lines if line]
+        process.join(20)
+        assert process.exitcode in (0, -signal.SIGTERM)
+    assert rest[-1] == "data: [DONE]"
+    assert "shutting down" in json.loads(rest[-2].removeprefix("data: "))["error"]["message"]
