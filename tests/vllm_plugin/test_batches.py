@@ -4,6 +4,7 @@ import pytest
 
 pytest.importorskip("vllm", reason="vLLM is not installed: make test-vllm")
 
+from pathlib import Path
 from typing import Any
 
 from parity import config, greedy, largest_difference, model, prompts, write, written
@@ -59,3 +60,16 @@ def test_several_answers_to_one_prompt(llm: Any, ours: FlyThinkerForCausalLM) ->
     output = write(llm, prompts(50, seed=4), TOKENS, n=3, temperature=1.0)[0]
     assert len({tuple(text.token_ids) for text in output.outputs}) == 3
     assert largest_difference(ours, output) < 1e-3
+
+
+@pytest.mark.slow
+def test_compiled_parts_of_one_size(
+    start: Any, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """vLLM keeps compiled graphs by config; those of two equal configs are still two."""
+    monkeypatch.setenv("VLLM_CACHE_ROOT", str(tmp_path))
+    same = model(config("llama", 64), config("llama", 64))
+    batch = prompts(*LENGTHS, seed=6)
+    outputs = write(start(same, enforce_eager=False), batch, TOKENS)
+    assert written(outputs) == [greedy(same, prompt, TOKENS) for prompt in batch]
+    assert len(list(tmp_path.glob("torch_compile_cache/torch_aot_compile/*/rank_0_0"))) == 2

@@ -10,15 +10,19 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from contextlib import contextmanager
 from importlib import metadata
 from pathlib import Path
 
+import httpx
 import torch
 from openai import APIConnectionError, OpenAI
 from parity import config, greedy, model
 from transformers import PreTrainedTokenizerFast
 
 from flythinker import FlyThinkerForCausalLM
+from flythinker.data.example import Document, Example
+from flythinker.data.prompt import PromptConfig, build_prompt
 
 TOKENS = 20
 STARTUP_SECONDS = 240
@@ -37,23 +41,35 @@ def ours(tokenizer: PreTrainedTokenizerFast) -> FlyThinkerForCausalLM:
 
 
 @pytest.fixture(scope="module")
-def client(
+def folder(
     ours: FlyThinkerForCausalLM,
     tokenizer: PreTrainedTokenizerFast,
     tmp_path_factory: pytest.TempPathFactory,
-) -> Iterator[OpenAI]:
-    """A client of a server of its own process."""
+) -> Path:
     folder = tmp_path_factory.mktemp("served")
     ours.save_pretrained(folder)
     tokenizer.save_pretrained(folder)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def client(folder: Path) -> Iterator[OpenAI]:
+    """A client of `vllm serve`."""
+    settings = "--served-model-name ours --dtype float32 --enforce-eager"
+    memory = "--kv-cache-memory-bytes 64M"
+    command = [*_serve_command(), str(folder), *settings.split(), *memory.split()]
+    with _server(command) as client:
+        yield client
+
+
+@contextmanager
+def _server(command: list[str]) -> Iterator[OpenAI]:
+    """A client of the server that `command` starts."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
-    settings = f"--dtype float32 --enforce-eager --kv-cache-memory-bytes 64M --port {port}"
-    server = subprocess.Popen(
-        [*_serve_command(), str(folder), "--served-model-name", "ours", *settings.split()],
-        env={**os.environ, "VLLM_CPU_OMP_THREADS_BIND": "nobind"},
-    )
+    environment = {**os.environ, "VLLM_CPU_OMP_THREADS_BIND": "nobind"}
+    server = subprocess.Popen([*command, "--port", str(port)], env=environment)
     client = OpenAI(base_url=f"http://127.0.0.1:{port}/v1", api_key="none", max_retries=0)
     try:
         _wait(client, server)
@@ -78,8 +94,8 @@ def _wait(client: OpenAI, server: subprocess.Popen[bytes]) -> None:
             client.models.list()
             return
         except APIConnectionError:
-            assert server.poll() is None, "vllm serve ended"
-            assert time.monotonic() < deadline, "vllm serve does not answer"
+            assert server.poll() is None, "the server ended"
+            assert time.monotonic() < deadline, "the server does not answer"
             time.sleep(0.5)
 
 
@@ -116,3 +132,34 @@ def test_a_chat_as_it_is_written(
     assert text
     # a character that is begun and never ended is shown by one and not by the other
     assert text.rstrip("\ufffd") == expected.rstrip("\ufffd")
+
+
+def test_flythinker_serve_before_it(
+    client: OpenAI,
+    folder: Path,
+    ours: FlyThinkerForCausalLM,
+    tokenizer: PreTrainedTokenizerFast,
+    tmp_path: Path,
+) -> None:
+    """A user's stored texts become a prompt here; vLLM writes it as transformers does."""
+    query, past = "Write about the navy.", "The navy is what the nation looks to."
+    command = [str(Path(sys.executable).with_name("flythinker")), "serve", "--model", str(folder)]
+    command += ["--remote", str(client.base_url), "--name", "ours"]
+    command += ["--database", f"sqlite:///{tmp_path}/store.db"]
+    with _server(command) as ourselves:
+        url = f"{ourselves.base_url}users/ann/documents"
+        httpx.post(url, json={"documents": [{"text": past}]}).raise_for_status()
+        answer = ourselves.chat.completions.create(
+            model="ours",
+            user="ann",
+            messages=[{"role": "user", "content": query}],
+            max_tokens=TOKENS,
+            temperature=0,
+        )
+    example = Example("ann", query, "", (Document(past),))
+    prompt = build_prompt(example, tokenizer, PromptConfig()).prompt_ids
+    assert answer.usage.prompt_tokens == len(prompt)
+    ids = ours.generate(torch.tensor([prompt]), max_new_tokens=TOKENS, do_sample=False)
+    expected = tokenizer.decode(ids[0, len(prompt) :], skip_special_tokens=True)
+    written = answer.choices[0].message.content
+    assert written.strip("\ufffd \n") == expected.strip("\ufffd \n")
