@@ -40,5 +40,5 @@ def test_preempted_texts(start: Any, injection: str) -> None:
     assert preemptions(llm) > 0
     expected = [greedy(ours, prompt, TOKENS) for prompt in batch]
     assert written(outputs) == expected
-    assert max(largest_difference(ours, output) for output in outputs) < 1e-3
+    assert max(largest_difference(ours, output) for output in outputs) < 1e-4
     assert expected != [greedy(ours, prompt, TOKENS, fusion_weight=0.0) for prompt in batch]

@@ -25,7 +25,7 @@ from flythinker.data.example import Document, Example
 from flythinker.data.prompt import PromptConfig, build_prompt
 
 TOKENS = 20
-STARTUP_SECONDS = 240
+STARTUP_SECONDS = 400
 
 
 @pytest.fixture(scope="module")

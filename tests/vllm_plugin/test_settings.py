@@ -17,7 +17,7 @@ def _refusal(folder: Path, ours: FlyThinkerForCausalLM, **settings: Any) -> str:
     from vllm.engine.arg_utils import EngineArgs
 
     ours.save_pretrained(folder)
-    with pytest.raises(ValueError, match=r"Reasoner|Generator|injection") as error:
+    with pytest.raises(ValueError, match=r"Reasoner|Generator|injection|tokens") as error:
         EngineArgs(str(folder), skip_tokenizer_init=True, **settings).create_engine_config()
     return str(error.value)
 
@@ -41,3 +41,9 @@ def test_a_reasoner_with_its_own_prompt(tmp_path: Path) -> None:
 def test_cached_prefixes_where_prompts_and_answers_differ(tmp_path: Path) -> None:
     ours = model(config("llama", 64), config("llama", 32), injection="output")
     assert "start with --no-enable-prefix-caching" in _refusal(tmp_path, ours)
+
+
+def test_prompts_of_embeddings(tmp_path: Path) -> None:
+    ours = model(config("llama", 64), config("llama", 32))
+    said = _refusal(tmp_path, ours, enable_prompt_embeds=True)
+    assert "start without --enable-prompt-embeds" in said

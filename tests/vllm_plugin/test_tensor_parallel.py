@@ -19,5 +19,5 @@ def test_two_processes_write_the_same(start: Any) -> None:
     outputs = write(llm, batch, TOKENS)
     expected = [greedy(ours, prompt, TOKENS) for prompt in batch]
     assert written(outputs) == expected
-    assert max(largest_difference(ours, output) for output in outputs) < 1e-3
+    assert max(largest_difference(ours, output) for output in outputs) < 1e-4
     assert expected != [greedy(ours, prompt, TOKENS, fusion_weight=0.0) for prompt in batch]

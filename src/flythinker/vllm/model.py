@@ -70,13 +70,10 @@ class FlyThinkerForCausalLM(nn.Module):
 
         Args:
             input_ids, positions: [tokens], of all requests, one after the other.
-            intermediate_tensors: of pipeline parallelism, which vLLM does not offer this model.
-            inputs_embeds: refused, as in transformers.
+            intermediate_tensors, inputs_embeds: of what this model does not offer, see `settings`.
         """
         if self.reasoner is None:
             return self.generator(input_ids, positions)
-        if inputs_embeds is not None:
-            raise ValueError("thoughts are made from tokens: send tokens, not embeddings")
         thoughts = self.reasoner(input_ids, positions, None)
         inputs = self.inputs[: len(input_ids)]
         inputs.copy_(self.embed_input_ids(input_ids))
