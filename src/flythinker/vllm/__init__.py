@@ -1,0 +1,1 @@
+"""The vLLM plugin: `vllm serve DIR` for a FlyThinker folder."""

