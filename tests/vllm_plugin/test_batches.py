@@ -4,12 +4,15 @@ import pytest
 
 pytest.importorskip("vllm", reason="vLLM is not installed: make test-vllm")
 
+import copy
 from pathlib import Path
 from typing import Any
 
 from parity import config, greedy, largest_difference, model, prompts, write, written
+from transformers import AutoModelForCausalLM
 
 from flythinker import FlyThinkerForCausalLM
+from flythinker.model.parts import load_reasoner
 
 TOKENS = 24
 LENGTHS = (1, 7, 33, 64, 100, 150)  # in chunks of 32 tokens, more texts than vLLM takes at a time
@@ -60,6 +63,16 @@ def test_several_answers_to_one_prompt(llm: Any, ours: FlyThinkerForCausalLM) ->
     output = write(llm, prompts(50, seed=4), TOKENS, n=3, temperature=1.0)[0]
     assert len({tuple(text.token_ids) for text in output.outputs}) == 3
     assert largest_difference(ours, output) < 1e-4
+
+
+def test_a_table_that_both_parts_share(start: Any) -> None:
+    written_by = AutoModelForCausalLM.from_config(config("llama", 64)).eval()
+    shared = FlyThinkerForCausalLM.from_generator_reasoner_pretrained(
+        written_by, load_reasoner(copy.deepcopy(written_by), layers=1), share_embeddings=True
+    )
+    batch = prompts(*LENGTHS, seed=5)
+    outputs = write(start(shared), batch, TOKENS)
+    assert written(outputs) == [greedy(shared, prompt, TOKENS) for prompt in batch]
 
 
 @pytest.mark.slow

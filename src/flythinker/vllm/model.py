@@ -94,14 +94,19 @@ class FlyThinkerForCausalLM(nn.Module):
         """
         unused = ["reasoner.", "projection."] if self.reasoner is None else []
         loader = AutoWeightsLoader(self, ignore_unexpected_prefixes=unused)
-        return loader.load_weights(self._measured(weights))
+        return loader.load_weights(self._read_table(weights))
 
-    def _measured(self, weights: Iterable[tuple[str, Tensor]]) -> Iterable[tuple[str, Tensor]]:
-        """The same; keeps the norm of the Generator's table, of which a rank has only a shard."""
+    def _read_table(self, weights: Iterable[tuple[str, Tensor]]) -> Iterable[tuple[str, Tensor]]:
+        """The same; keeps the norm of the Generator's table, of which a rank has only a shard.
+
+        A table that both parts share is saved once and loaded for each.
+        """
         for name, weight in weights:
             if self.reasoner is not None and name == "generator.model.embed_tokens.weight":
                 table = nn.Embedding.from_pretrained(weight.to(self.inputs.dtype))
                 self.norm.copy_(mean_embedding_norm(table))
+                if self.config.share_embeddings:
+                    yield "reasoner.embed_tokens.weight", weight
             yield name, weight
 
     def _add(
