@@ -20,7 +20,7 @@ import ray
 from flythinker.bulk.evaluate import BulkMeasure
 from flythinker.bulk.generate import BulkSetting, generate_shards
 from flythinker.bulk.pool import Pool
-from flythinker.data.example import Example, read_examples
+from flythinker.data.example import Example, read_examples, sample_examples
 from flythinker.data.prompt import PromptConfig, build_prompt
 from flythinker.decoding.generate import generate_file, read_outputs
 from flythinker.decoding.sampling import Sampling, respond
@@ -163,7 +163,7 @@ def test_a_killed_actor_loses_and_repeats_nothing(bulk, folder, ten, tmp_path):
     assert process.returncode == 0, printed
     shards = sorted((tmp_path / "shards").glob("part-*"))
     sampling = Sampling(max_new_tokens=300, temperature=0)
-    local = written_here(ten, folder, tmp_path / "local.jsonl", sampling)
+    local = written_here(sample_examples(ten, None), folder, tmp_path / "local.jsonl", sampling)
     assert "".join(shard.read_text() for shard in shards) == local
 
 
@@ -184,7 +184,7 @@ def test_a_killed_run_does_the_missing_shards_only(bulk, folder, ten, tmp_path):
     assert {shard: shard.stat().st_mtime_ns for shard in before} == before
     assert not list(out.glob(".*"))
     sampling = Sampling(max_new_tokens=300, temperature=0)
-    local = written_here(ten, folder, tmp_path / "local.jsonl", sampling)
+    local = written_here(sample_examples(ten, None), folder, tmp_path / "local.jsonl", sampling)
     assert "".join(shard.read_text() for shard in shards) == local
 
 
