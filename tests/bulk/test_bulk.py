@@ -113,7 +113,7 @@ def test_held_out_loss_is_the_local_runs(folder, ten, pool):
 
 
 def test_what_an_actor_raises_is_one_line(ten, pool, tmp_path):
-    with pytest.raises(FlyThinkerError, match="cannot load the model") as caught:
+    with pytest.raises(FlyThinkerError, match="no model weights") as caught:
         generate_shards(ten, BulkSetting(str(tmp_path), GREEDY), pool, tmp_path / "out")
     assert "\n" not in str(caught.value)
 

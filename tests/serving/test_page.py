@@ -167,7 +167,7 @@ def test_a_closed_tab_ends_the_writing(url, browser, engine):
         page.fill("#fly-query textarea", QUERY)
         page.click("#fly-write")
         page.locator("#fly-personal .fly-token").first.wait_for()
-        assert engine.stats().working == 2
+        assert until(lambda: engine.stats().working == 2)
     assert until(lambda: engine.stats().working == 0)
 
 
