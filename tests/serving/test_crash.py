@@ -33,7 +33,7 @@ def write_until_killed(url: str, name: str, acknowledged: list[str]) -> None:
         pass
 
 
-@pytest.mark.parametrize("kills", [5, pytest.param(50, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("kills", [3, pytest.param(50, marks=pytest.mark.slow)])
 def test_what_was_acknowledged_is_there_and_nothing_is_half_there(
     backbone, database, tmp_path, kills
 ):
