@@ -3,6 +3,7 @@
 import logging
 import os
 import pickle
+import socket
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -86,8 +87,9 @@ class Pool:
             settings |= {"num_cpus": self.actors * self.cpus, "object_store_memory": 2**29}
             settings["include_dashboard"] = False
         try:
+            _reach(self.address)
             ray.init(self.address, logging_level=logging.ERROR, **settings)
-        except (ConnectionError, ValueError) as error:
+        except (OSError, ValueError) as error:
             raise FlyThinkerError(f"no Ray cluster at {self.address}: {error}") from error
         context = ray.data.DataContext.get_current()
         context.enable_progress_bars = False
@@ -127,6 +129,13 @@ class _Actor:
             return self.work(shard)
         except Exception as error:
             return _Failure(" ".join(str(error).split()) or type(error).__name__)
+
+
+def _reach(address: str | None) -> None:
+    """Raise `OSError` where nobody listens: Ray itself would try again for minutes."""
+    host, _, port = (address or "").removeprefix("ray://").rpartition(":")
+    if host and port.isdigit():
+        socket.create_connection((host, int(port)), timeout=10).close()
 
 
 def shards_of(examples: Sequence[T], rows: int) -> dict[int, Sequence[T]]:
