@@ -75,8 +75,11 @@ def main(
 
 def measure(setting: Setting) -> dict[str, Any]:
     """Ratios of throughput by number of requests, and tokens a second of each contestant."""
-    # before torch is imported: vLLM's own binding leaves a core of two unused
-    os.environ |= {"VLLM_CPU_OMP_THREADS_BIND": "nobind", "OMP_NUM_THREADS": str(setting.threads)}
+    os.environ |= {  # before torch is imported
+        "VLLM_CPU_OMP_THREADS_BIND": "nobind",  # its own binding leaves a core of two unused
+        "OMP_NUM_THREADS": str(setting.threads),
+        "VLLM_LOGGING_STREAM": "ext://sys.stderr",
+    }
     from flythinker.bench.rounds import alternate, describe_machine, ratio
 
     with TemporaryDirectory() as folder:
