@@ -74,7 +74,8 @@ async def completions(body: CompletionRequest, request: Request, tenant: Tenant)
         ]
 
     form = TextForm(logprobs=body.logprobs is not None, token_ids=body.return_token_ids)
-    owner = f"{tenant}: {body.cache_salt}" if body.cache_salt else tenant
+    # as JSON, in which no tenant's name can pass for another's with a salt
+    owner = json.dumps([tenant, body.cache_salt]) if body.cache_salt else tenant
     return await _answer(request, body, build, form, owner, body.max_tokens, body.logprobs)
 
 
