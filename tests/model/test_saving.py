@@ -178,3 +178,10 @@ def test_each_part_may_be_given_a_device_of_its_own(tmp_path):
         device_map={"generator": "cpu", "reasoner": "meta"},
     )
     assert (joined.device.type, joined.reasoner.device.type) == ("cpu", "meta")
+
+
+def test_both_parts_may_have_one_name(tmp_path):
+    tiny_generator().save_pretrained(tmp_path)
+    name = str(tmp_path)
+    model = FlyThinkerForCausalLM.from_generator_reasoner_pretrained(name, name)
+    assert model.reasoner is not model.generator.base_model

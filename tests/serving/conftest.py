@@ -94,8 +94,11 @@ def engine(personal) -> LocalEngine:
     return make_engine(personal, slots=4)
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def browser() -> Iterator[Browser]:
-    """One Chromium for all tests."""
+    """One Chromium for the tests of a file.
+
+    No longer: Playwright keeps an event loop running, in which other tests cannot start theirs.
+    """
     with open_browser() as browser:
         yield browser

@@ -124,7 +124,7 @@ class FlyThinkerForCausalLM(PreTrainedModel, ThinkingGenerationMixin):
         written_by = load_generator(generator, device_map=devices["generator"], **kwargs)
         thought_by = None
         if reasoner is not None:
-            if generator is reasoner and reasoner_layers is None:
+            if generator is reasoner and reasoner_layers is None and written_by is generator:
                 raise ValueError(
                     "Generator and Reasoner are one and the same loaded model: "
                     "give a second copy, a name, or reasoner_layers"
