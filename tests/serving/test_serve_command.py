@@ -3,6 +3,7 @@
 import json
 import signal
 import subprocess
+from importlib.util import find_spec
 
 import httpx
 import pytest
@@ -10,6 +11,7 @@ from serving_app import serve_command
 from typer.testing import CliRunner
 
 from flythinker.cli import app
+from flythinker.errors import FlyThinkerError
 from flythinker.serving.cli import _is_loopback
 from flythinker.serving.store import Store
 
@@ -30,6 +32,27 @@ def test_a_public_address_without_keys_is_refused(host, backbone, tmp_path):
     done = CliRunner().invoke(app, ["serve", *options], env={"COLUMNS": "200"})
     assert done.exit_code == 2
     assert "keys create" in done.output
+
+
+@pytest.mark.skipif(find_spec("vllm") is not None, reason="vLLM is installed")
+def test_vllm_must_be_installed_to_be_started(backbone, tmp_path):
+    options = ["--model", str(backbone), "--database", f"sqlite:///{tmp_path}/store.db"]
+    done = CliRunner().invoke(app, ["serve", *options, "--engine", "vllm"])
+    assert isinstance(done.exception, FlyThinkerError)
+    assert "pip install 'flythinker[vllm]'" in str(done.exception)
+
+
+@pytest.mark.parametrize(
+    ("options", "word"),
+    [
+        (["--engine", "vllm", "--remote", "http://x/v1"], "--remote"),
+        (["--vllm-args", "-q"], "vllm"),
+    ],
+)
+def test_options_that_do_not_go_together(options, word, backbone):
+    done = CliRunner().invoke(app, ["serve", "--model", str(backbone), *options])
+    assert done.exit_code == 2
+    assert word in done.output
 
 
 def test_what_is_this_machine():

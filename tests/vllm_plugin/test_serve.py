@@ -15,6 +15,7 @@ from importlib import metadata
 from pathlib import Path
 
 import httpx
+import psutil
 import torch
 from openai import APIConnectionError, OpenAI
 from parity import config, greedy, model
@@ -76,7 +77,7 @@ def _server(command: list[str]) -> Iterator[OpenAI]:
         yield client
     finally:
         server.terminate()
-        server.wait(30)
+        server.wait(60)
 
 
 def _serve_command() -> list[str]:
@@ -141,21 +142,63 @@ def test_flythinker_serve_before_it(
     tokenizer: PreTrainedTokenizerFast,
     tmp_path: Path,
 ) -> None:
-    """A user's stored texts become a prompt here; vLLM writes it as transformers does."""
-    query, past = "Write about the navy.", "The navy is what the nation looks to."
-    command = [str(Path(sys.executable).with_name("flythinker")), "serve", "--model", str(folder)]
-    command += ["--remote", str(client.base_url), "--name", "ours"]
-    command += ["--database", f"sqlite:///{tmp_path}/store.db"]
+    """A vLLM that is there already: a user's stored texts become a prompt here."""
+    command = [*_flythinker_serve(folder, tmp_path), "--remote", str(client.base_url)]
     with _server(command) as ourselves:
-        url = f"{ourselves.base_url}users/ann/documents"
-        httpx.post(url, json={"documents": [{"text": past}]}).raise_for_status()
-        answer = ourselves.chat.completions.create(
-            model="ours",
-            user="ann",
-            messages=[{"role": "user", "content": query}],
-            max_tokens=TOKENS,
-            temperature=0,
-        )
+        _check_personal_text(ourselves, ours, tokenizer)
+
+
+def test_flythinker_serve_starts_and_stops_vllm(
+    folder: Path, ours: FlyThinkerForCausalLM, tokenizer: PreTrainedTokenizerFast, tmp_path: Path
+) -> None:
+    command = [*_flythinker_serve(folder, tmp_path), "--engine", "vllm", "--dtype", "float32"]
+    command += ["--vllm-args", "--enforce-eager --kv-cache-memory-bytes 64M"]
+    with _server(command) as ourselves:
+        _check_personal_text(ourselves, ours, tokenizer)
+        assert _engines(folder)
+    assert not _engines(folder)
+
+
+def test_flythinker_serve_ends_with_its_vllm(folder: Path, tmp_path: Path) -> None:
+    """What it cannot start, or what dies, is said, and nothing goes on without it."""
+    command = [
+        *_flythinker_serve(folder, tmp_path),
+        "--engine",
+        "vllm",
+        "--vllm-args",
+        "--nonsense",
+    ]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 1
+    assert "--nonsense" in done.stderr
+    assert done.stderr.splitlines()[-1].startswith("error: vLLM ended with code 2")
+
+
+def _flythinker_serve(folder: Path, tmp_path: Path) -> list[str]:
+    command = [str(Path(sys.executable).with_name("flythinker")), "serve", "--model", str(folder)]
+    return [*command, "--name", "ours", "--database", f"sqlite:///{tmp_path}/store.db"]
+
+
+def _engines(folder: Path) -> list[psutil.Process]:
+    """The processes of vLLM that serve `folder`, besides the one of `client`."""
+    found = [p for p in psutil.process_iter(["cmdline"]) if "--max-num-seqs" in p.info["cmdline"]]
+    return [process for process in found if str(folder) in process.info["cmdline"]]
+
+
+def _check_personal_text(
+    server: OpenAI, ours: FlyThinkerForCausalLM, tokenizer: PreTrainedTokenizerFast
+) -> None:
+    """vLLM writes for a user as transformers does, from the user's stored text."""
+    query, past = "Write about the navy.", "The navy is what the nation looks to."
+    url = f"{server.base_url}users/ann/documents"
+    httpx.post(url, json={"documents": [{"text": past}]}).raise_for_status()
+    answer = server.chat.completions.create(
+        model="ours",
+        user="ann",
+        messages=[{"role": "user", "content": query}],
+        max_tokens=TOKENS,
+        temperature=0,
+    )
     example = Example("ann", query, "", (Document(past),))
     prompt = build_prompt(example, tokenizer, PromptConfig()).prompt_ids
     assert answer.usage.prompt_tokens == len(prompt)

@@ -11,6 +11,7 @@ from typing import Literal
 from rich.console import Console
 from rich.progress import track
 
+from flythinker.bulk.on_vllm import vllm_work
 from flythinker.bulk.pool import Pool, Work, shards_of
 from flythinker.data.example import Example
 from flythinker.data.prompt import build_prompt
@@ -22,6 +23,7 @@ from flythinker.files import atomic_write
 from flythinker.model_folder import load_model_folder
 
 Format = Literal["jsonl", "parquet"]
+Engine = Literal["local", "vllm"]
 _SETTINGS = "settings.json"
 
 
@@ -35,6 +37,7 @@ class BulkSetting:
         shard_rows: examples in a shard, which is what a killed worker has to do again.
         slots: texts at the same time in each actor.
         format: of the shards.
+        engine: what an actor holds, `Writer` or vLLM.
     """
 
     model: str
@@ -42,6 +45,7 @@ class BulkSetting:
     shard_rows: int = 64
     slots: int = 8
     format: Format = "jsonl"
+    engine: Engine = "local"
 
 
 def generate_shards(
@@ -67,6 +71,8 @@ def generate_shards(
 
 def _writer(setting: BulkSetting) -> Work:
     """Load the model in an actor; returns what writes one shard."""
+    if setting.engine == "vllm":
+        return vllm_work(setting.model, setting.sampling, setting.slots)
     personal = load_model_folder(setting.model)
     writer = Writer(personal, setting.slots)
 

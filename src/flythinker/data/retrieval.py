@@ -3,17 +3,18 @@
 import re
 from collections.abc import Sequence
 from functools import cache, lru_cache
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
-import bm25s
 import numpy as np
 import Stemmer
 import torch
-from bm25s.stopwords import STOPWORDS_EN
 
 from flythinker.data.encoder import minilm_folder
 from flythinker.data.example import Document
 from flythinker.errors import FlyThinkerError
+
+if TYPE_CHECKING:  # bm25s brings numba where that is, beside which vLLM's CPU workers do not start
+    import bm25s
 
 RetrievalMethod = Literal["bm25", "recent", "dense"]
 
@@ -51,8 +52,10 @@ def _bm25_scores(texts: tuple[str, ...], query: str) -> np.ndarray:
 
 
 @lru_cache(maxsize=32)
-def _bm25_index(texts: tuple[str, ...]) -> bm25s.BM25:
+def _bm25_index(texts: tuple[str, ...]) -> "bm25s.BM25":
     """Index one history; the examples of an occasion share theirs, so a few are kept."""
+    import bm25s
+
     index = bm25s.BM25()
     index.index([list(_stems(text)) for text in texts], show_progress=False)
     return index
@@ -61,8 +64,15 @@ def _bm25_index(texts: tuple[str, ...]) -> bm25s.BM25:
 @lru_cache(maxsize=50_000)
 def _stems(text: str) -> tuple[str, ...]:
     """Stemmed lower-case words without stop words, cached: histories repeat their documents."""
-    words = [w for w in re.findall(r"\w+", text.lower()) if w not in STOPWORDS_EN]
+    words = [w for w in re.findall(r"\w+", text.lower()) if w not in _stop_words()]
     return tuple(_stemmer().stemWords(words))
+
+
+@cache
+def _stop_words() -> frozenset[str]:
+    from bm25s.stopwords import STOPWORDS_EN
+
+    return frozenset(STOPWORDS_EN)
 
 
 @cache

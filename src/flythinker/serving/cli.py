@@ -2,6 +2,7 @@
 
 import asyncio
 import ipaddress
+from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
@@ -39,6 +40,13 @@ def serve(
         Literal["auto", "float32", "bfloat16"],
         typer.Option(help="Of the weights in memory; auto: as they were saved."),
     ] = "auto",
+    engine: Annotated[
+        Literal["local", "vllm"],
+        typer.Option(help="What writes: this process, or a vLLM that it starts and stops."),
+    ] = "local",
+    vllm_args: Annotated[
+        str, typer.Option(help="With --engine vllm: arguments of `vllm serve`, in quotes.")
+    ] = "",
     slots: Annotated[int, typer.Option(help="Texts written at the same time.", min=1)] = 8,
     max_queue: Annotated[int, typer.Option(help="Texts that may wait for a slot.", min=0)] = 64,
     prefix_mib: Annotated[
@@ -69,16 +77,23 @@ def serve(
     from flythinker.serving.logs import log_as_json
     from flythinker.serving.settings import ServerSettings
     from flythinker.serving.store import Store
+    from flythinker.serving.vllm_server import vllm_server
+
+    writing: Engine
 
     class Server(uvicorn.Server):
         """Lets texts finish while the port is still open, so that probes see it is not ready."""
 
         async def shutdown(self, *arguments: object, **options: object) -> None:
-            closing = asyncio.create_task(engine.close(drain_seconds))
+            closing = asyncio.create_task(writing.close(drain_seconds))
             while not closing.done() and not self.force_exit:
                 await asyncio.sleep(0.05)
             await super().shutdown(*arguments, **options)  # type: ignore[arg-type]
 
+    if remote and engine == "vllm":
+        raise typer.BadParameter("--engine vllm starts a vLLM of its own: leave --remote out")
+    if vllm_args and engine != "vllm":
+        raise typer.BadParameter("--vllm-args are for --engine vllm")
     store = Store.open(database)
     keys = store.has_keys()
     if not keys and not _is_loopback(host):
@@ -102,20 +117,24 @@ def serve(
         log_texts=log_texts,
     )
     log_as_json(log_texts)
-    engine = (
-        _remote_engine(model, remote, settings)
-        if remote
-        else _local_engine(model, dtype, slots, prefix_mib * MiB, settings)
-    )
-    config = uvicorn.Config(
-        create_app(settings, store, engine),
-        host=host,
-        port=port,
-        log_config=None,
-        access_log=False,  # it shows paths, which name users; `Observer` logs routes
-        timeout_graceful_shutdown=5,  # after `drain_seconds`
-    )
-    Server(config).run()
+    with ExitStack() as running:
+        if engine == "vllm":
+            started = vllm_server(model, settings.model_name, dtype, slots, vllm_args)
+            url, longest = running.enter_context(started)
+            writing = _remote_engine(model, url, settings, longest)
+        elif remote:
+            writing = _remote_engine(model, remote, settings)
+        else:
+            writing = _local_engine(model, dtype, slots, prefix_mib * MiB, settings)
+        config = uvicorn.Config(
+            create_app(settings, store, writing),
+            host=host,
+            port=port,
+            log_config=None,
+            access_log=False,  # it shows paths, which name users; `Observer` logs routes
+            timeout_graceful_shutdown=5,  # after `drain_seconds`
+        )
+        Server(config).run()
 
 
 def _local_engine(
@@ -132,8 +151,13 @@ def _local_engine(
     return LocalEngine(writer, settings.max_queue)
 
 
-def _remote_engine(model: str, url: str, settings: "ServerSettings") -> "Engine":
-    """An endpoint that serves what we know only the tokenizer and the prompts of."""
+def _remote_engine(
+    model: str, url: str, settings: "ServerSettings", longest: int | None = None
+) -> "Engine":
+    """An endpoint that serves what we know only the tokenizer and the prompts of.
+
+    `longest` is its context length, where it is not the model's.
+    """
     import os
 
     import openai
@@ -145,13 +169,15 @@ def _remote_engine(model: str, url: str, settings: "ServerSettings") -> "Engine"
     from flythinker.serving.remote_engine import RemoteEngine
 
     client = openai.AsyncOpenAI(base_url=url, api_key=os.environ.get("OPENAI_API_KEY", "none"))
-    config = AutoConfig.from_pretrained(resolve_backbone(model)).get_text_config()
+    if longest is None:
+        config = AutoConfig.from_pretrained(resolve_backbone(model)).get_text_config()
+        longest = config.max_position_embeddings
     return RemoteEngine(
         client,
         settings.model_name,
         load_tokenizer(model),
         read_prompt(Path(model)) or PromptConfig(),
-        config.max_position_embeddings,
+        longest,
         settings.max_concurrent_requests,
     )
 

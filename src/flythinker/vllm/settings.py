@@ -8,6 +8,7 @@ from vllm.model_executor.models.config import VerifyAndUpdateConfig
 
 from flythinker.errors import FlyThinkerError
 from flythinker.model import FlyThinkerConfig
+from flythinker.model_folder import read_prompt
 
 FAMILIES = {"llama": "Llama", "qwen2": "Qwen2", "qwen3": "Qwen3"}
 """`model_type` of a part → how vLLM's classes of it begin, in the module of that name."""
@@ -41,9 +42,6 @@ class FlyThinkerSettings(VerifyAndUpdateConfig):
                 f"the Reasoner reads up to {longest} tokens, the Generator "
                 f"{vllm_config.model_config.max_model_len}: start with --max-model-len {longest}"
             )
-        # brings numba with it, beside which vLLM's workers on the CPU do not start: not on top
-        from flythinker.model_folder import read_prompt
-
         prompt = read_prompt(Path(vllm_config.model_config.model))
         if prompt is not None and prompt.reasoner_k is not None:
             raise FlyThinkerError(
