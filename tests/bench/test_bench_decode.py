@@ -64,6 +64,7 @@ def test_drafts_are_measured_on_the_texts_of_a_trained_model(configure, data, tm
         assert 0 <= figures[f"acceptance_rate{suffix}"] <= 1
         assert 0 <= figures[f"drafted_share{suffix}"] < 1
         assert figures[f"same_texts{suffix}"] == 1
+        assert figures[f"ratio_effects{suffix}"].value > 0
 
 
 def test_drafts_need_texts_to_write():

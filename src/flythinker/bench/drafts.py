@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Sequence
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -27,17 +28,23 @@ def bench_drafts(model: str, data: Path, dtype: torch.dtype, rounds: int = 3) ->
     FlyThinker with drafts over those of the Generator alone without) and `ratio_no_draft`, both
     `Ratio`s; `acceptance_rate`, the share of drafted tokens that proved right; `drafted_share`,
     the share of the text that came from drafts; `same_texts`, the share of texts that drafts did
-    not change (in bf16 two tokens may be all but equally likely: the shape of a pass decides).
+    not change (in bf16 two tokens may be all but equally likely: the shape of a pass decides);
+    `ratio_effects`, what telling the effects of thoughts costs over `ratio_no_draft`'s FlyThinker.
 
     Raises:
         FlyThinkerError: see `load_model_folder` and `read_examples`.
     """
     writers = {}
-    for name, draft_tokens in (("alone", 0), ("plain", 0), ("drafts", 8)):
+    for name, slots, draft_tokens in (
+        ("alone", 1, 0),
+        ("plain", 1, 0),
+        ("drafts", 1, 8),
+        ("effects", 2, 0),
+    ):
         personal = load_model_folder(model, dtype=dtype)
         if name == "alone":
             personal.model.config.fusion_weight = 0.0
-        writers[name] = Writer(personal, slots=1, draft_tokens=draft_tokens)
+        writers[name] = Writer(personal, slots, draft_tokens=draft_tokens)
     examples = sample_examples(read_examples(data), TEXTS)
     prompts = [build_prompt(e, personal.tokenizer, personal.prompt) for e in examples]
     figures: dict[str, Any] = {}
@@ -48,7 +55,8 @@ def bench_drafts(model: str, data: Path, dtype: torch.dtype, rounds: int = 3) ->
         drafting.drafted = drafting.accepted = 0
 
         def write(name: str, sampling: Sampling, texts: dict[str, list[str]]) -> float:
-            taken, texts[name] = _write(writers[name], prompts, sampling)
+            how = replace(sampling, effects=name == "effects")
+            taken, texts[name] = _write(writers[name], prompts, how)
             return taken
 
         contestants = {name: partial(write, name, sampling, texts) for name in writers}
@@ -57,6 +65,7 @@ def bench_drafts(model: str, data: Path, dtype: torch.dtype, rounds: int = 3) ->
         figures |= {
             f"ratio_draft{suffix}": ratio(seconds["drafts"], seconds["alone"]),
             f"ratio_no_draft{suffix}": ratio(seconds["plain"], seconds["alone"]),
+            f"ratio_effects{suffix}": ratio(seconds["effects"], seconds["plain"]),
             f"acceptance_rate{suffix}": drafting.accepted / max(1, drafting.drafted),
             f"drafted_share{suffix}": drafting.accepted / (1 + rounds) / tokens,
             f"same_texts{suffix}": sum(map(str.__eq__, texts["drafts"], texts["plain"])) / TEXTS,
