@@ -1,11 +1,13 @@
 """From what was measured to rows: seeds pooled, each entry against the best baseline."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import asdict
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from rich.console import Console
+from rich.progress import track
 from transformers import PreTrainedTokenizerBase
 
 from flythinker.comparison.config import CompareSection
@@ -32,10 +34,10 @@ def result_rows(
     deviation `sd` (None for one seed), and `against`, the label of the entry that `difference`
     is to.
     """
-    apart = {
-        name: [_measure(one, references, section.bert_model) for one in group]
-        for name, group in _by_entry(measured).items()
-    }
+    apart: dict[str, list[Measurements]] = {}
+    for one in _tracked(measured, "Scoring texts"):
+        scores = _measure(one, references, section.bert_model)
+        apart.setdefault(one.unit.name, []).append(scores)
     return _compared_rows(measured, apart, section)
 
 
@@ -69,14 +71,18 @@ def segment_rows(
     tokenizer: PreTrainedTokenizerBase,
 ) -> list[dict[str, Any]]:
     """Text metrics by segment, in the form of `position_rows`."""
+    written = [one for one in measured if one.texts is not None]
     by_unit = {
         one.unit.id: metrics_by_segment(
-            one.texts, references, tokenizer, SEGMENT, section.response_tokens, section.bert_model
+            one.texts or [],
+            references,
+            tokenizer,
+            SEGMENT,
+            section.response_tokens,
+            section.bert_model,
         )
-        for one in measured
-        if one.texts is not None
+        for one in _tracked(written, "Scoring segments")
     }
-    written = [one for one in measured if one.unit.id in by_unit]
     segments = []
     for i, first in enumerate(next(iter(by_unit.values()), [])):
         apart = {
@@ -168,6 +174,11 @@ def _compared_rows(
         label = group[0].unit.label
         rows.append({"name": name, "label": label, "seeds": _seeds(group), "metrics": metrics})
     return rows
+
+
+def _tracked(measured: Sequence[Measured], description: str) -> Iterable[Measured]:
+    """With a bar: a hundred texts of one unit take half a minute."""
+    return track(measured, description, console=Console(stderr=True))
 
 
 def _by_entry(measured: Sequence[Measured]) -> dict[str, list[Measured]]:
