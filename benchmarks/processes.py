@@ -47,7 +47,7 @@ def train_seconds(data: Path, processes: int, folder: Path) -> float:
     }
     file = folder / f"{processes}.yaml"
     file.write_text(yaml.safe_dump(config))
-    launch = ["torch.distributed.run", "--nproc-per-node", str(processes), "--master-port", "0"]
+    launch = ["torch.distributed.run", "--standalone", "--nproc-per-node", str(processes)]
     subprocess.run(
         [sys.executable, "-m", *launch, "-m", "flythinker", "train", str(file)],
         env=os.environ | {"OMP_NUM_THREADS": "1"},

@@ -75,7 +75,6 @@ class Pool:
         # Ray reports home, and says at length what goes well, unless told otherwise
         os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
         os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "fatal")
-        logging.getLogger("ray.data").setLevel(logging.ERROR)
         try:
             import ray
             import ray.data
@@ -93,6 +92,7 @@ class Pool:
             raise FlyThinkerError(f"no Ray cluster at {self.address}: {error}") from error
         context = ray.data.DataContext.get_current()
         context.enable_progress_bars = False
+        logging.getLogger("ray.data").setLevel(logging.ERROR)
         try:
             yield ray
         finally:
