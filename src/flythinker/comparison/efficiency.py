@@ -32,6 +32,8 @@ STEPS = 8
 """Training steps that are timed."""
 NEW_TOKENS = 32
 """Tokens over which the time per token is taken."""
+PROMPTS = 5
+"""The first examples, whose prompts are answered one at a time."""
 
 _COLUMNS = {
     "train_seconds": "Training, s/example",
@@ -61,8 +63,9 @@ def measure_efficiency(
     data |= {
         "note": f"Medians and range of {rounds} rounds in one run, every entry once a round in a "
         f"process of its own: {STEPS} training steps as configured (without preparing the "
-        "examples), then one request at a time: time to the first token of the response, whatever "
-        f"is written before it included, and over the {NEW_TOKENS} tokens after it.",
+        f"examples), then the first {PROMPTS} examples one at a time: time to the first token of "
+        "the response, whatever is written before it included, and per token over the "
+        f"{NEW_TOKENS} after it.",
         "columns": {key: {"title": title} for key, title in _COLUMNS.items()},
         "environment": describe_environment(),
     }
@@ -75,7 +78,9 @@ def measure_efficiency(
     for unit in track(todo, description="Efficiency", console=Console(stderr=True)):
         # a fresh process: the peak memory of one is not another's
         with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as pool:
-            figures = pool.submit(_measure, unit, comparison.section.response_tokens, examples[:3])
+            figures = pool.submit(
+                _measure, unit, comparison.section.response_tokens, examples[:PROMPTS]
+            )
             data["entries"].setdefault(unit.label, []).append(figures.result())
         with atomic_write(path) as file:
             json.dump(data, file, indent=1)
