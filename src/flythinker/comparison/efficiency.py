@@ -43,6 +43,13 @@ _COLUMNS = {
     "cache_megabytes": "Cache of the prompt, MB",
 }
 
+_NOTE = (
+    "Medians and range of {rounds} rounds in one run, every entry once a round in a process of its "
+    f"own: {STEPS} training steps as configured (without preparing the examples), then the first "
+    f"{PROMPTS} examples one at a time: time to the first token of the response, whatever is "
+    f"written before it included, and per token over the {NEW_TOKENS} after it."
+)
+
 
 def measure_efficiency(
     comparison: Comparison, examples: Sequence[Example], rounds: int = 3
@@ -61,11 +68,6 @@ def measure_efficiency(
     units = [unit for unit in comparison.units if entries[unit.name] is unit]
     data = json.loads(path.read_text()) if path.exists() else {"entries": {}}
     data |= {
-        "note": f"Medians and range of {rounds} rounds in one run, every entry once a round in a "
-        f"process of its own: {STEPS} training steps as configured (without preparing the "
-        f"examples), then the first {PROMPTS} examples one at a time: time to the first token of "
-        "the response, whatever is written before it included, and per token over the "
-        f"{NEW_TOKENS} after it.",
         "columns": {key: {"title": title} for key, title in _COLUMNS.items()},
         "environment": describe_environment(),
     }
@@ -82,6 +84,8 @@ def measure_efficiency(
                 _measure, unit, comparison.section.response_tokens, examples[:PROMPTS]
             )
             data["entries"].setdefault(unit.label, []).append(figures.result())
+        done = [len(data["entries"].get(unit.label, [])) for unit in units]
+        data["note"] = _NOTE.format(rounds=min(done) or "unfinished")
         with atomic_write(path) as file:
             json.dump(data, file, indent=1)
     return data
