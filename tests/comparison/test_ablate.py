@@ -74,6 +74,16 @@ def test_shared_points_are_trained_once_and_models_thrown_away(ablation_file):
     assert not list(work.glob("*/train"))
 
 
+def test_every_point_is_timed_and_the_report_shows_it(ablation_file):
+    ablation = load_ablation(ablation_file, only=["fusion weight"])
+    examples = read_test(ablation.comparison)
+    data = measure_efficiency(ablation.comparison, examples, rounds=1)
+    labels = ["FlyThinker, fusion weight: 0.5", "FlyThinker, fusion weight: 2"]
+    assert list(data["entries"]) == labels
+    assert write_ablation(ablation, [], examples, "Test")["efficiency"] == data
+    assert labels[1] in (ablation.comparison.results / "report.md").read_text()
+
+
 def test_the_configs_of_the_repository_load():
     comparison = load_comparison(SOTU)
     assert len({unit.name for unit in comparison.units}) == 10

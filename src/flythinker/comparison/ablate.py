@@ -10,6 +10,7 @@ from typing import Any
 from rich.table import Table as TerminalTable
 
 from flythinker.comparison.config import CompareSection, Comparison, make_comparison
+from flythinker.comparison.efficiency import efficiency_section, read_efficiency
 from flythinker.comparison.page import Cell, Figure, Section, Table, write_page
 from flythinker.comparison.run import Measured
 from flythinker.comparison.tables import result_rows
@@ -19,6 +20,7 @@ from flythinker.evaluation import plots
 from flythinker.evaluation.evaluate import describe_environment
 from flythinker.evaluation.report import SIGNS, format_difference, format_interval, format_value
 from flythinker.files import atomic_write
+from flythinker.methods.names import METHODS
 from flythinker.training.config import (
     CONFIG_SECTIONS,
     apply_override,
@@ -92,10 +94,14 @@ def load_ablation(
         check_keys(wanted, studies, "--only", "study")
         studies = {title: studies[title] for title in wanted}
     methods = {
-        entry_name(method, point): {"method": method, "set": [*section.set, *point]}
-        for study in studies.values()
+        entry_name(method, point): {
+            "method": method,
+            "label": f"{METHODS[method].label}, {title}: {name}",
+            "set": [*section.set, *point],
+        }
+        for title, study in studies.items()
         for method in study.methods
-        for point in study.points.values()
+        for name, point in study.points.items()
     }
     compared = CompareSection(
         test=section.test,
@@ -122,7 +128,8 @@ def write_ablation(
     """Write `report.html`, `report.md` and `report.json` into the results folder.
 
     Returns the JSON file's data: `studies` by title, a list of lines with `method` and `points`
-    (`point`, `loss` with `low` and `high`, `difference` to the first point and `verdict`).
+    (`point`, `loss` with `low` and `high`, `difference` to the first point and `verdict`), and
+    `efficiency` (None where not measured).
     """
     section = ablation.comparison.section
     by_name = {one.unit.name: one for one in measured}
@@ -136,9 +143,12 @@ def write_ablation(
         "examples": len(examples),
         "environment": describe_environment(),
         "studies": studies,
+        "efficiency": read_efficiency(ablation.comparison),
     }
     page = ablation.comparison.results / "report.html"
     sections = [_section(name, lines) for name, lines in studies.items()]
+    if data["efficiency"] is not None:
+        sections.append(efficiency_section(data["efficiency"]))
     subtitle = f"Held-out loss (nats/token) on {len(examples)} texts, seed {section.seeds[0]}"
     write_page(page, title, subtitle, sections)
     with atomic_write(page.with_suffix(".json")) as file:
@@ -185,7 +195,7 @@ def _line(
     points = [
         {"point": point} | row["metrics"]["loss"] for point, row in zip(there, rows, strict=True)
     ]
-    return {"method": next(iter(there.values())).unit.label, "points": points}
+    return {"method": METHODS[method].label, "points": points}
 
 
 def _section(title: str, lines: list[dict[str, Any]]) -> Section:

@@ -18,6 +18,7 @@ from rich.console import Console
 from rich.progress import track
 
 from flythinker.comparison.config import Comparison, Unit
+from flythinker.comparison.page import Cell, Section, Table
 from flythinker.data.example import Example
 from flythinker.data.prompt import Prompt
 from flythinker.decoding.sampling import Sampling, generate_arguments
@@ -35,6 +36,7 @@ NEW_TOKENS = 32
 PROMPTS = 5
 """The first examples, whose prompts are answered one at a time."""
 
+_FILE = "efficiency.json"
 _COLUMNS = {
     "train_seconds": "Training, s/example",
     "train_gigabytes": "Peak memory in training, GB",
@@ -63,10 +65,10 @@ def measure_efficiency(
     Returns the file's data: `note`, `columns` (titles by key), `environment` and `entries`: by
     label, one dict of figures per round.
     """
-    path = comparison.results / "efficiency.json"
+    path = comparison.results / _FILE
     entries = {unit.name: unit for unit in reversed(comparison.units)}
     units = [unit for unit in comparison.units if entries[unit.name] is unit]
-    data = json.loads(path.read_text()) if path.exists() else {"entries": {}}
+    data = read_efficiency(comparison) or {"entries": {}}
     data |= {
         "columns": {key: {"title": title} for key, title in _COLUMNS.items()},
         "environment": describe_environment(),
@@ -89,6 +91,26 @@ def measure_efficiency(
         with atomic_write(path) as file:
             json.dump(data, file, indent=1)
     return data
+
+
+def read_efficiency(comparison: Comparison) -> dict[str, Any] | None:
+    """What `measure_efficiency` returned last; None where it was not run."""
+    path = comparison.results / _FILE
+    return json.loads(path.read_text()) if path.exists() else None
+
+
+def efficiency_section(data: dict[str, Any]) -> Section:
+    """`measure_efficiency`'s data as a part of a report."""
+    columns = {key: column["title"] for key, column in data["columns"].items()}
+    lines = []
+    for label, runs in data["entries"].items():
+        cells = []
+        for key in columns:
+            values = [run[key] for run in runs if run.get(key) is not None]
+            spread = f"{min(values):.3g} to {max(values):.3g}" if len(values) > 1 else ""
+            cells.append(Cell(f"{median(values):.3g}" if values else "–", spread))
+        lines.append((label, cells))
+    return Section("Efficiency", data["note"], [Table(["", *columns.values()], lines)])
 
 
 def _measure(

@@ -3,13 +3,13 @@
 import json
 from collections.abc import Sequence
 from pathlib import Path
-from statistics import median
 from typing import Any
 
 from rich.table import Table as TerminalTable
 from rich.text import Text as TerminalText
 
 from flythinker.comparison.config import Comparison
+from flythinker.comparison.efficiency import efficiency_section, read_efficiency
 from flythinker.comparison.page import Cell, Figure, Section, Table, Text, write_page
 from flythinker.comparison.run import Measured
 from flythinker.comparison.tables import (
@@ -37,7 +37,6 @@ from flythinker.evaluation.segments import SEGMENT_METRICS
 from flythinker.files import atomic_write
 from flythinker.model_folder import load_tokenizer
 
-EFFICIENCY = "efficiency.json"
 _SHOWN = ("loss", "rouge1", "rouge2", "rougeL", "corpus_bleu", "meteor", "bertscore", "length")
 
 
@@ -51,7 +50,6 @@ def write_comparison(
     """
     section, references = comparison.section, [example.target for example in examples]
     written = {one.unit.id: one.texts for one in measured if one.texts is not None}
-    efficiency = comparison.results / EFFICIENCY
     tokenizer = load_tokenizer(comparison.config.model.generator)
     data: dict[str, Any] = {
         "title": title,
@@ -63,7 +61,7 @@ def write_comparison(
         "segments": segment_rows(measured, references, section, tokenizer),
         "personal": personal_rows(measured),
         "attribution": attribution(written, examples) if written else None,
-        "efficiency": json.loads(efficiency.read_text()) if efficiency.exists() else None,
+        "efficiency": read_efficiency(comparison),
         "units": [_describe(one) for one in measured],
     }
     sections = [
@@ -72,7 +70,7 @@ def write_comparison(
         _along("Texts along the text", data["segments"], list(SEGMENT_METRICS)),
         _personal(data["personal"]),
         _attribution(data["attribution"], measured),
-        _efficiency(data["efficiency"]),
+        data["efficiency"] and efficiency_section(data["efficiency"]),
         _texts(measured, examples),
         _settings(data["units"], data["environment"]),
     ]
@@ -197,21 +195,6 @@ def _attribution(data: dict[str, Any] | None, measured: Sequence[Measured]) -> S
         "of the time.",
         [Table(["", "Accuracy ↑", "Probability of the user ↑", "Rank of the user ↓"], lines)],
     )
-
-
-def _efficiency(data: dict[str, Any] | None) -> Section | None:
-    if data is None:
-        return None
-    columns = {key: column["title"] for key, column in data["columns"].items()}
-    lines = []
-    for label, runs in data["entries"].items():
-        cells = []
-        for key in columns:
-            values = [run[key] for run in runs if run.get(key) is not None]
-            spread = f"{min(values):.3g} to {max(values):.3g}" if len(values) > 1 else ""
-            cells.append(Cell(f"{median(values):.3g}" if values else "–", spread))
-        lines.append((label, cells))
-    return Section("Efficiency", data["note"], [Table(["", *columns.values()], lines)])
 
 
 def _texts(measured: Sequence[Measured], examples: Sequence[Example]) -> Section | None:
