@@ -181,8 +181,8 @@ def _flythinker_serve(folder: Path, tmp_path: Path) -> list[str]:
 
 def _engines(folder: Path) -> list[psutil.Process]:
     """The processes of vLLM that serve `folder`, besides the one of `client`."""
-    found = [p for p in psutil.process_iter(["cmdline"]) if "--max-num-seqs" in p.info["cmdline"]]
-    return [process for process in found if str(folder) in process.info["cmdline"]]
+    running = [(p, p.info["cmdline"] or ()) for p in psutil.process_iter(["cmdline"])]
+    return [p for p, words in running if "--max-num-seqs" in words and str(folder) in words]
 
 
 def _check_personal_text(
