@@ -40,7 +40,6 @@ def vllm_work(model: str, sampling: Sampling, slots: int) -> Work:
     )
     tokenizer = load_tokenizer(path)
     prompt_config = read_prompt(path) or PromptConfig()
-
     end = end_of_turn_id(tokenizer)
 
     def write(shard: Sequence[tuple[int, Example]]) -> list[str]:

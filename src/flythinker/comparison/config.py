@@ -27,7 +27,8 @@ class Entry:
 
     Attributes:
         method: which method, default: what the entry is called.
-        label: how tables call it; default: the method's own label.
+        label: how tables call it; default: the method's own label, and the entry's name where it is
+            another than the method's.
         set: `section.key=value` overrides of the config for this entry alone.
         seeds: default: the comparison's; a method that trains nothing runs with the first only.
         options: the method's own, such as CoS's `alpha`.
@@ -146,13 +147,15 @@ def make_comparison(section: CompareSection, raw: dict[str, Any], path: str) -> 
         entry = build_section(Entry, {"method": name} | (values or {}), where)
         check_keys([entry.method], METHODS, where, "method")
         method = METHODS[entry.method]
+        # two entries of one method must not share a line in what goes by label
+        label = entry.label or (method.label if name == entry.method else f"{method.label}, {name}")
         options = _options(method, entry.options, where)
         seeds = entry.seeds or section.seeds
         for seed in seeds if method.trains else seeds[:1]:
             written = dict(raw)
             for override in [*entry.set, f"training.seed={seed}"]:
                 apply_override(written, override, CONFIG_SECTIONS)
-            config, label = parse_config(written, where), entry.label or method.label
+            config = parse_config(written, where)
             units.append(Unit(name, label, method, options, config, written, seed))
     if section.baseline is not None:
         check_keys([section.baseline], section.methods, f"{path}: compare.baseline", "entry")
