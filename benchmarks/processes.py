@@ -18,7 +18,7 @@ from flythinker.bulk.generate import BulkSetting, generate_shards
 from flythinker.bulk.pool import Pool
 from flythinker.data.example import read_examples, sample_examples
 from flythinker.data.prompt import PromptConfig
-from flythinker.decoding.sampling import Sampling
+from flythinker.generation.sampling import Sampling
 from flythinker.model_folder import load_tokenizer, save_model_folder
 from flythinker.training.config import ModelSection
 from flythinker.training.run import build_model

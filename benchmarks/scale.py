@@ -21,8 +21,8 @@ from flythinker.bench.simulate import (
     simulate,
 )
 from flythinker.data.prompt import Prompt, PromptConfig
-from flythinker.decoding.sampling import Sampling
-from flythinker.decoding.writer import Writer, Writing
+from flythinker.generation.sampling import Sampling
+from flythinker.generation.writer import Writer, Writing
 from flythinker.model import FlyThinkerForCausalLM
 from flythinker.model_folder import PersonalModel, load_tokenizer
 

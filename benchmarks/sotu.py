@@ -2,7 +2,7 @@
 
     flythinker data build sotu --out data/sotu
     python benchmarks/sotu.py run sft linear pad pad-ramp --seed 1 --seed 2
-    python benchmarks/sotu.py table --baseline sft --out docs/results/sotu.json
+    python benchmarks/sotu.py table --baseline sft --out results/sotu.json
 
 Every run is `configs/sotu.yaml` with the overrides below: the same data, data order (by seed),
 steps and Generator learning rate. Runs resume, and finished ones are not repeated.
@@ -20,16 +20,16 @@ from numpy.typing import NDArray
 from flythinker.data.batch import Collator, encode
 from flythinker.data.example import read_examples, sample_examples
 from flythinker.evaluation.evaluate import describe_environment
-from flythinker.evaluation.positions import (
+from flythinker.evaluation.significance import paired_difference
+from flythinker.files import atomic_write
+from flythinker.model_folder import load_model_folder
+from flythinker.scoring import (
     difference_by_position,
     held_out_loss,
     loss_by_position,
     loss_statistics,
     token_losses,
 )
-from flythinker.evaluation.significance import paired_difference
-from flythinker.files import atomic_write
-from flythinker.model_folder import load_model_folder
 from flythinker.training.config import load_config
 from flythinker.training.run import train
 

@@ -114,7 +114,7 @@ def save_models(setting: Setting, folder: Path) -> None:
     from transformers import AutoTokenizer
 
     from flythinker import FlyThinkerForCausalLM
-    from flythinker.model.backbone import resolve_backbone
+    from flythinker.backbones.smollm2 import resolve_backbone
 
     model = FlyThinkerForCausalLM.from_generator_reasoner_pretrained(
         setting.generator,
@@ -161,8 +161,8 @@ def on_writer(setting: Setting, folder: str) -> Callable[[int], Measure]:
     import torch
 
     from flythinker.data.prompt import Prompt
-    from flythinker.decoding.sampling import Sampling
-    from flythinker.decoding.writer import Writer
+    from flythinker.generation.sampling import Sampling
+    from flythinker.generation.writer import Writer
     from flythinker.model_folder import load_model_folder
 
     torch.set_num_threads(setting.threads)

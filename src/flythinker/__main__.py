@@ -1,5 +1,5 @@
 """`python -m flythinker …`, which launchers of several processes start."""
 
-from flythinker.cli import main
+from flythinker.cli.main import main
 
 main()

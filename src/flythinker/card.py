@@ -8,9 +8,9 @@ from typing import Any
 from huggingface_hub import EvalResult, ModelCard, ModelCardData
 from transformers import PreTrainedConfig
 
+from flythinker.backbones.smollm2 import BACKBONE
 from flythinker.data.prompt import PromptConfig
 from flythinker.errors import FlyThinkerError
-from flythinker.model.backbone import BACKBONE
 
 CARD = "README.md"
 _TEMPLATE = "card.md.j2"

@@ -14,12 +14,12 @@ from transformers import (
 )
 from transformers.utils.hub import cached_file
 
+from flythinker.backbones.smollm2 import resolve_backbone
 from flythinker.card import write_card
 from flythinker.data.prompt import PromptConfig
 from flythinker.errors import FlyThinkerError
 from flythinker.files import atomic_folder
 from flythinker.model import FlyThinkerForCausalLM
-from flythinker.model.backbone import resolve_backbone
 
 _PROMPT_FILE = "prompt.json"
 _TRAINING_FILE = "training.json"

@@ -6,7 +6,7 @@ from typer.testing import CliRunner
 
 from flythinker.bench.drafts import bench_drafts
 from flythinker.bench.rounds import alternate, ratio
-from flythinker.cli import app
+from flythinker.cli.main import app
 from flythinker.training.run import train
 
 KEYS = (

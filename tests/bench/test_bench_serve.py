@@ -3,7 +3,7 @@ import json
 from typer.testing import CliRunner
 
 from flythinker.bench.serve import _growth
-from flythinker.cli import app
+from flythinker.cli.main import app
 
 
 def test_a_server_under_load_writes_every_text_as_alone(backbone, data):

@@ -5,7 +5,7 @@ import torch
 from typer.testing import CliRunner
 
 from flythinker.bench.train import Stepper, packed_batch
-from flythinker.cli import app
+from flythinker.cli.main import app
 from flythinker.training.config import load_config
 
 RATIOS = ("step_ratio", "throughput_vs_released", "grouped_vs_padded", "packed_vs_padded")

@@ -23,10 +23,10 @@ from flythinker.bulk.generate import BulkSetting, generate_shards
 from flythinker.bulk.pool import Pool
 from flythinker.data.example import Example, read_examples, sample_examples
 from flythinker.data.prompt import PromptConfig, build_prompt
-from flythinker.decoding.generate import generate_file, read_outputs
-from flythinker.decoding.sampling import Sampling, respond
 from flythinker.errors import FlyThinkerError
 from flythinker.evaluation.evaluate import scorer
+from flythinker.generation.files import generate_file, read_outputs
+from flythinker.generation.sampling import Sampling, respond
 from flythinker.model_folder import load_model_folder, load_tokenizer, save_model_folder
 from flythinker.training.config import ModelSection
 from flythinker.training.run import build_model

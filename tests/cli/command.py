@@ -5,7 +5,7 @@ import resource
 import subprocess
 import sys
 
-COMMAND = [sys.executable, "-c", "from flythinker.cli import main; main()"]
+COMMAND = [sys.executable, "-c", "from flythinker.cli.main import main; main()"]
 ENVIRONMENT = os.environ | {"HF_HUB_OFFLINE": "1", "OMP_NUM_THREADS": "1", "COLUMNS": "200"}
 
 

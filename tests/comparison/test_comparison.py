@@ -15,9 +15,9 @@ from flythinker.comparison.config import load_comparison
 from flythinker.comparison.report import write_comparison
 from flythinker.comparison.run import collect, read_test, run
 from flythinker.data.example import write_examples
+from flythinker.data.histories import swap_histories, without_histories
 from flythinker.errors import FlyThinkerError
-from flythinker.evaluation.personalization import swap_histories, without_histories
-from flythinker.evaluation.positions import load_losses, save_losses
+from flythinker.scoring import load_losses, save_losses
 
 TWO = {"sft": None, "flythinker": None}
 

@@ -1,9 +1,9 @@
 import pytest
 from transformers import AutoTokenizer, PreTrainedTokenizerBase
 
+from flythinker.backbones.smollm2 import resolve_backbone
 from flythinker.data.example import Example
 from flythinker.data.sotu import build_sotu
-from flythinker.model.backbone import resolve_backbone
 
 
 @pytest.fixture(scope="session")

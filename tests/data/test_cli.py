@@ -4,7 +4,7 @@ from dataclasses import replace
 import pytest
 from typer.testing import CliRunner
 
-from flythinker.data.cli import app
+from flythinker.cli.data import app
 from flythinker.data.example import Document, Example, read_examples, write_examples
 
 EXAMPLE = Example("ada", "Write about rain.", "It rained all day long.", (Document("Sun."),))

@@ -4,13 +4,13 @@ import pytest
 from flythinker.data.example import Example
 from flythinker.evaluation.compare import METRICS, MethodResult, measure_texts
 from flythinker.evaluation.metrics import text_metrics
-from flythinker.evaluation.report import write_report
 from flythinker.evaluation.segments import (
     SEGMENT_METRICS,
     compare_segments,
     metrics_by_segment,
     segment_texts,
 )
+from flythinker.reporting.report import write_report
 
 LONG = " ".join(
     f"The harbor of town {i} was deepened, and its lights were built." for i in range(9)

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from flythinker.data.example import Example
-from flythinker.decoding.sampling import Sampling
+from flythinker.generation.sampling import Sampling
 from flythinker.methods.base import Method
 
 SHORT = ("training.num_train_epochs=1", "training.max_steps=4")

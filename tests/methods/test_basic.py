@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from flythinker.data.prompt import build_prompt
-from flythinker.decoding.sampling import respond
+from flythinker.generation.sampling import respond
 from flythinker.methods.flythinker import FlyThinker
 from flythinker.methods.nonpers import NonPers
 from flythinker.methods.rag import RAG

@@ -3,12 +3,12 @@ import pytest
 import torch
 
 from flythinker.data.batch import encode
-from flythinker.evaluation.personalization import without_histories
-from flythinker.evaluation.positions import load_losses
+from flythinker.data.histories import without_histories
 from flythinker.methods.nextquill import NextQuill, QuillCollator, preference_weights
 from flythinker.methods.nonpers import NonPers
 from flythinker.methods.rag import RAG
 from flythinker.methods.sft import SFT
+from flythinker.scoring import load_losses
 
 
 def trained_losses(method, examples):

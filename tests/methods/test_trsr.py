@@ -3,7 +3,7 @@ from dataclasses import replace
 import numpy as np
 
 from flythinker.data.example import Document
-from flythinker.methods.aside import write_aside
+from flythinker.methods.base_texts import write_aside
 from flythinker.methods.sft import SFT
 from flythinker.methods.trsr import TRSR
 
@@ -55,7 +55,9 @@ def test_the_running_summary_goes_into_the_next_block(
 
 def test_summaries_are_written_once(make_method, held_out, tokenizer, monkeypatch):
     first = make_method(TRSR, **SMALL).summaries(held_out, tokenizer)
-    monkeypatch.setattr("flythinker.methods.aside.load_model_folder", None)  # would fail if called
+    monkeypatch.setattr(
+        "flythinker.methods.base_texts.load_model_folder", None
+    )  # would fail if called
     assert make_method(TRSR, folder="other", **SMALL).summaries(held_out, tokenizer) == first
 
 

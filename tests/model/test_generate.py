@@ -15,7 +15,7 @@ from transformers import (
 )
 
 from flythinker import FlyThinkerForCausalLM
-from flythinker.model.backbone import resolve_backbone
+from flythinker.backbones.smollm2 import resolve_backbone
 from tiny import (
     INJECTIONS,
     Variant,

@@ -13,9 +13,9 @@ from playwright.sync_api import Browser
 from serving_app import make_engine
 from sqlalchemy import create_engine, text
 
+from flythinker.generation.backends.local import LocalEngine
 from flythinker.model_folder import PersonalModel, load_tokenizer
-from flythinker.serving.local_engine import LocalEngine
-from flythinker.serving.store import Store
+from flythinker.serving.storage.store import Store
 from flythinker.training.run import build_model
 
 

@@ -16,13 +16,13 @@ import httpx
 import openai
 import uvicorn
 
-from flythinker.decoding.writer import Writer
+from flythinker.generation.backends.local import LocalEngine
+from flythinker.generation.backends.protocol import Engine
+from flythinker.generation.writer import Writer
 from flythinker.model_folder import PersonalModel
 from flythinker.serving.app import create_app
-from flythinker.serving.engine import Engine
-from flythinker.serving.local_engine import LocalEngine
 from flythinker.serving.settings import ServerSettings
-from flythinker.serving.store import Store
+from flythinker.serving.storage.store import Store
 
 SETTINGS = ServerSettings(
     host="127.0.0.1",
@@ -77,7 +77,7 @@ def serve_command(
     Its logs go to the file `log` in `folder`. It is forked from one that has imported everything.
     """
     processes = multiprocessing.get_context("forkserver")
-    processes.set_forkserver_preload(["flythinker.serving.app", "flythinker.decoding.writer"])
+    processes.set_forkserver_preload(["flythinker.serving.app", "flythinker.generation.writer"])
     with socket.create_server(("127.0.0.1", 0)) as free:
         port = free.getsockname()[1]
     arguments = ["--model", model, "--database", database, "--name", "tiny", "--port", port]
@@ -99,7 +99,7 @@ def serve_command(
 
 
 def _run_command(log: Path, arguments: list[str]) -> None:
-    from flythinker.serving.cli import app
+    from flythinker.cli.serve import app
 
     os.dup2(os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND), 2)
     app(arguments)

@@ -9,9 +9,9 @@ from serving_app import SETTINGS, make_engine
 
 from flythinker.data.example import Document
 from flythinker.errors import FlyThinkerError
+from flythinker.serving.api.errors import ApiError
 from flythinker.serving.app import create_app
-from flythinker.serving.desk import Asked, Desk
-from flythinker.serving.errors import ApiError
+from flythinker.serving.page.desk import Asked, Desk
 
 ASKED = Asked("Ada", "Write about the navy.", "without thoughts", 0.5, 0.0, 0)
 

@@ -7,9 +7,9 @@ import pytest
 from serving_app import make_engine, serve
 from typer.testing import CliRunner
 
-from flythinker.cli import app
+from flythinker.cli.main import app
 from flythinker.data.example import read_documents
-from flythinker.serving.store import Store
+from flythinker.serving.storage.store import Store
 
 SEA = {"text": "The sea was calm.", "title": "Sea", "date": "2024-05"}
 SHIP = {"text": "Ships sail far.", "title": "", "date": ""}

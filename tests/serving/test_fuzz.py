@@ -17,7 +17,7 @@ from serving_app import make_engine, serve
 
 from flythinker.data.example import Document
 from flythinker.serving.settings import DEFAULT_TENANT
-from flythinker.serving.store import Store
+from flythinker.serving.storage.store import Store
 
 CHECKS = [
     not_a_server_error,

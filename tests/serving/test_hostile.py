@@ -8,8 +8,8 @@ import httpx
 import pytest
 from serving_app import make_engine, serve
 
-from flythinker.serving.engine import Pieces, Task
-from flythinker.serving.store import Store
+from flythinker.generation.backends.protocol import Pieces, Task
+from flythinker.serving.storage.store import Store
 
 JSON = {"Content-Type": "application/json"}
 TEXTS = [

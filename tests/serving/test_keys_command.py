@@ -5,9 +5,9 @@ import json
 import pytest
 from typer.testing import CliRunner
 
-from flythinker.cli import app
+from flythinker.cli.main import app
 from flythinker.errors import FlyThinkerError
-from flythinker.serving.store import Store
+from flythinker.serving.storage.store import Store
 
 
 @pytest.fixture

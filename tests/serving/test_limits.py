@@ -7,9 +7,9 @@ import httpx
 import pytest
 from serving_app import SETTINGS, client, make_engine, serve
 
-from flythinker.serving.errors import ApiError
-from flythinker.serving.limits import Rate
-from flythinker.serving.store import Store
+from flythinker.serving.api.errors import ApiError
+from flythinker.serving.api.limits import Rate
+from flythinker.serving.storage.store import Store
 
 MB = 10**6
 

@@ -9,8 +9,8 @@ import httpx
 import pytest
 from serving_app import SETTINGS, make_engine, serve
 
-from flythinker.serving.logs import JsonFormatter
-from flythinker.serving.store import Store
+from flythinker.serving.ops.logs import JsonFormatter
+from flythinker.serving.storage.store import Store
 
 SECRET = "zanzibar"
 

@@ -11,8 +11,8 @@ from serving_app import client, make_engine, serve
 
 from flythinker.data.example import Example
 from flythinker.data.prompt import build_prompt
-from flythinker.decoding.sampling import Sampling, respond
-from flythinker.serving.store import Store
+from flythinker.generation.sampling import Sampling, respond
+from flythinker.serving.storage.store import Store
 
 QUERY = "Write about the navy."
 

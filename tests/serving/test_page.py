@@ -10,7 +10,7 @@ from serving_app import make_engine, serve
 
 from flythinker.data.example import Document, Example
 from flythinker.data.prompt import build_prompt
-from flythinker.decoding.sampling import Sampling, respond
+from flythinker.generation.sampling import Sampling, respond
 
 QUERY = "Write about the navy."
 PAST = [Document("The navy was small.", "Navy", "1861")]

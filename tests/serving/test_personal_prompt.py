@@ -6,7 +6,7 @@ import pytest
 
 from flythinker.data.example import Document, Example
 from flythinker.data.prompt import PromptConfig, Turn, build_prompt
-from flythinker.serving.errors import ApiError
+from flythinker.serving.api.errors import ApiError
 from flythinker.serving.personal import Prompter
 
 CONFIG = PromptConfig(k=2, profile_tokens=120, query_tokens=40)

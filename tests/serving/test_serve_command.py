@@ -10,10 +10,10 @@ import pytest
 from serving_app import serve_command
 from typer.testing import CliRunner
 
-from flythinker.cli import app
+from flythinker.cli.main import app
+from flythinker.cli.serve import _is_loopback
 from flythinker.errors import FlyThinkerError
-from flythinker.serving.cli import _is_loopback
-from flythinker.serving.store import Store
+from flythinker.serving.storage.store import Store
 
 LONG = {"model": "tiny", "prompt": "zanzibar", "max_tokens": 200, "stream": True}
 

@@ -10,7 +10,7 @@ import pytest
 from serving_app import SETTINGS, make_engine, serve
 
 from flythinker.data.example import Document
-from flythinker.serving.store import Store
+from flythinker.serving.storage.store import Store
 
 SECRET = "zanzibar"
 OWN = Document(f"We went to {SECRET}.", SECRET, "2024")

@@ -9,7 +9,7 @@ import os
 from accelerate.state import AcceleratorState, PartialState
 from accelerate.utils import DistributedType
 
-from flythinker.cli import main
+from flythinker.cli.main import main
 
 plain_init = AcceleratorState.__init__
 

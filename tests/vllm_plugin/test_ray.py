@@ -15,8 +15,8 @@ from transformers import PreTrainedTokenizerFast
 
 from flythinker.data.example import read_examples, sample_examples
 from flythinker.data.prompt import PromptConfig, build_prompt
-from flythinker.decoding.generate import generate_file, read_outputs
-from flythinker.decoding.sampling import Sampling, respond
+from flythinker.generation.files import generate_file, read_outputs
+from flythinker.generation.sampling import Sampling, respond
 from flythinker.model_folder import load_model_folder, save_model_folder
 
 PROMPT = PromptConfig(k=1, profile_tokens=60, query_tokens=40, response_tokens=60)

@@ -8,10 +8,10 @@ from typing import Any
 import torch
 from transformers import AutoModel, AutoModelForCausalLM
 
+from flythinker.backbones.smollm2 import resolve_backbone
 from flythinker.bench.rounds import Rounds, alternate, describe_machine, ratio
-from flythinker.decoding.engine import Engine, Part
+from flythinker.generation.runner import Engine, Part
 from flythinker.model import FlyThinkerForCausalLM
-from flythinker.model.backbone import resolve_backbone
 
 BATCH = 8
 QUERY_TOKENS = 60

@@ -12,8 +12,8 @@ import torch
 from flythinker.bench.rounds import alternate, ratio
 from flythinker.data.example import read_examples, sample_examples
 from flythinker.data.prompt import Prompt, build_prompt
-from flythinker.decoding.sampling import Sampling
-from flythinker.decoding.writer import Writer
+from flythinker.generation.sampling import Sampling
+from flythinker.generation.writer import Writer
 from flythinker.model_folder import load_model_folder
 
 TEXTS = 4

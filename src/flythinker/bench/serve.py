@@ -292,7 +292,7 @@ def _server(setting: ServeSetting) -> Iterator[tuple[str, psutil.Process]]:
             "port": port,
         }
         arguments = [f"--{name}={value}" for name, value in options.items()]
-        command = [sys.executable, "-c", "from flythinker.cli import main; main()", "serve"]
+        command = [sys.executable, "-c", "from flythinker.cli.main import main; main()", "serve"]
         log = Path(folder, "log")
         with log.open("wb") as logs:
             server = subprocess.Popen([*command, *arguments], stderr=logs)

@@ -15,11 +15,11 @@ from flythinker.bulk.on_vllm import vllm_work
 from flythinker.bulk.pool import Pool, Work, shards_of
 from flythinker.data.example import Example
 from flythinker.data.prompt import build_prompt
-from flythinker.decoding.generate import write_outputs
-from flythinker.decoding.sampling import Sampling
-from flythinker.decoding.writer import Writer
 from flythinker.errors import FlyThinkerError
 from flythinker.files import atomic_write
+from flythinker.generation.files import write_outputs
+from flythinker.generation.sampling import Sampling
+from flythinker.generation.writer import Writer
 from flythinker.model_folder import load_model_folder
 
 Format = Literal["jsonl", "parquet"]

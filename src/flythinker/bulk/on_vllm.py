@@ -5,12 +5,12 @@ from typing import TYPE_CHECKING
 
 from transformers import AutoConfig
 
+from flythinker.backbones.smollm2 import resolve_backbone
 from flythinker.bulk.pool import Work
 from flythinker.data.example import Example
 from flythinker.data.prompt import PromptConfig, build_prompt, end_of_turn_id
-from flythinker.decoding.sampling import Sampling
 from flythinker.errors import FlyThinkerError
-from flythinker.model.backbone import resolve_backbone
+from flythinker.generation.sampling import Sampling
 from flythinker.model_folder import load_tokenizer, read_prompt
 
 if TYPE_CHECKING:

@@ -11,16 +11,16 @@ from rich.table import Table as TerminalTable
 
 from flythinker.comparison.config import CompareSection, Comparison, make_comparison
 from flythinker.comparison.efficiency import efficiency_section, read_efficiency
-from flythinker.comparison.page import Cell, Figure, Section, Table, write_page
 from flythinker.comparison.run import Measured
 from flythinker.comparison.tables import result_rows
 from flythinker.data.example import Example
 from flythinker.errors import FlyThinkerError
-from flythinker.evaluation import plots
 from flythinker.evaluation.evaluate import describe_environment
-from flythinker.evaluation.report import SIGNS, format_difference, format_interval, format_value
 from flythinker.files import atomic_write
-from flythinker.methods.names import METHODS
+from flythinker.methods.registry import METHODS
+from flythinker.reporting import plots
+from flythinker.reporting.page import Cell, Figure, Section, Table, write_page
+from flythinker.reporting.report import SIGNS, format_difference, format_interval, format_value
 from flythinker.training.config import (
     CONFIG_SECTIONS,
     apply_override,

@@ -5,10 +5,10 @@ from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any, Literal, get_type_hints
 
-from flythinker.decoding.sampling import Sampling
 from flythinker.errors import FlyThinkerError
+from flythinker.generation.sampling import Sampling
 from flythinker.methods.base import Method
-from flythinker.methods.names import METHODS
+from flythinker.methods.registry import METHODS
 from flythinker.training.config import (
     CONFIG_SECTIONS,
     RunConfig,

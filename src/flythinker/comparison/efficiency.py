@@ -18,16 +18,16 @@ from rich.console import Console
 from rich.progress import track
 
 from flythinker.comparison.config import Comparison, Unit
-from flythinker.comparison.page import Cell, Section, Table
 from flythinker.data.example import Example
 from flythinker.data.prompt import Prompt
-from flythinker.decoding.sampling import Sampling, generate_arguments
 from flythinker.evaluation.evaluate import describe_environment
 from flythinker.files import atomic_write
+from flythinker.generation.sampling import Sampling, generate_arguments
 from flythinker.memory import peak_gigabytes
 from flythinker.methods.base import Method
 from flythinker.model.cache import FlyThinkerCache
 from flythinker.model_folder import PersonalModel
+from flythinker.reporting.page import Cell, Section, Table
 
 STEPS = 8
 """Training steps that are timed."""

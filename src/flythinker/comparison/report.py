@@ -10,7 +10,6 @@ from rich.text import Text as TerminalText
 
 from flythinker.comparison.config import Comparison
 from flythinker.comparison.efficiency import efficiency_section, read_efficiency
-from flythinker.comparison.page import Cell, Figure, Section, Table, Text, write_page
 from flythinker.comparison.run import Measured
 from flythinker.comparison.tables import (
     Rows,
@@ -20,11 +19,15 @@ from flythinker.comparison.tables import (
     segment_rows,
 )
 from flythinker.data.example import Example
-from flythinker.evaluation import plots
 from flythinker.evaluation.attribution import attribution
 from flythinker.evaluation.compare import METRICS
 from flythinker.evaluation.evaluate import describe_environment
-from flythinker.evaluation.report import (
+from flythinker.evaluation.segments import SEGMENT_METRICS
+from flythinker.files import atomic_write
+from flythinker.model_folder import load_tokenizer
+from flythinker.reporting import plots
+from flythinker.reporting.page import Cell, Figure, Section, Table, Text, write_page
+from flythinker.reporting.report import (
     ARROWS,
     COLOURS,
     SIGNS,
@@ -33,9 +36,6 @@ from flythinker.evaluation.report import (
     format_interval,
     format_value,
 )
-from flythinker.evaluation.segments import SEGMENT_METRICS
-from flythinker.files import atomic_write
-from flythinker.model_folder import load_tokenizer
 
 _SHOWN = ("loss", "rouge1", "rouge2", "rougeL", "corpus_bleu", "meteor", "bertscore", "length")
 

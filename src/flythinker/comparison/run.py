@@ -18,9 +18,9 @@ from flythinker.comparison.unit import (
     run_unit,
 )
 from flythinker.data.example import Example, read_examples, sample_examples
-from flythinker.decoding.generate import read_outputs
 from flythinker.errors import FlyThinkerError
-from flythinker.evaluation.positions import load_losses
+from flythinker.generation.files import read_outputs
+from flythinker.scoring import load_losses
 
 
 @dataclass

@@ -13,10 +13,10 @@ from transformers import PreTrainedTokenizerBase
 from flythinker.comparison.config import CompareSection
 from flythinker.comparison.run import Measured
 from flythinker.evaluation.compare import METRICS, Measurements, compared, measure_texts, verdict
-from flythinker.evaluation.positions import loss_statistics
 from flythinker.evaluation.segments import metrics_by_segment
 from flythinker.evaluation.significance import paired_difference, ratio
 from flythinker.methods.flythinker import FlyThinker
+from flythinker.scoring import loss_statistics
 
 SEGMENT = 100
 """Tokens of a segment of the response."""

@@ -9,12 +9,12 @@ from typing import Any
 
 from flythinker.comparison.config import Comparison, Unit
 from flythinker.data.example import Example
-from flythinker.decoding.generate import generate_file
+from flythinker.data.histories import swap_histories, without_histories
 from flythinker.errors import FlyThinkerError
-from flythinker.evaluation.personalization import swap_histories, without_histories
-from flythinker.evaluation.positions import save_losses
 from flythinker.files import atomic_write
+from flythinker.generation.files import generate_file
 from flythinker.methods.base import Method
+from flythinker.scoring import save_losses
 
 OUTPUTS = "outputs.jsonl"
 TRAINING = "training.json"

@@ -9,11 +9,6 @@ from numpy.typing import NDArray
 
 from flythinker.errors import FlyThinkerError
 from flythinker.evaluation.metrics import bleu_from_statistics, bleu_statistics, text_metrics
-from flythinker.evaluation.positions import (
-    difference_by_position,
-    loss_by_position,
-    loss_statistics,
-)
 from flythinker.evaluation.significance import (
     Estimator,
     Interval,
@@ -21,6 +16,11 @@ from flythinker.evaluation.significance import (
     mean_statistics,
     paired_difference,
     ratio,
+)
+from flythinker.scoring import (
+    difference_by_position,
+    loss_by_position,
+    loss_statistics,
 )
 
 

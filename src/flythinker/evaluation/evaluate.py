@@ -14,10 +14,10 @@ from flythinker import __version__
 from flythinker.data.batch import Collator, encode
 from flythinker.data.example import Example
 from flythinker.data.prompt import PromptConfig
-from flythinker.decoding.generate import read_outputs
 from flythinker.evaluation.compare import MethodResult
-from flythinker.evaluation.positions import token_losses
+from flythinker.generation.files import read_outputs
 from flythinker.model_folder import PersonalModel, load_model_folder, read_prompt
+from flythinker.scoring import token_losses
 
 Score = Callable[[Sequence[Example]], MethodResult]
 Measure = Callable[[Callable[[], Score], Sequence[Example]], MethodResult]

@@ -13,9 +13,9 @@ from numpy.typing import NDArray
 from flythinker.data.batch import Collator, encode_prompt
 from flythinker.data.example import Example
 from flythinker.data.prompt import Prompt, build_prompt
-from flythinker.decoding.sampling import Sampling, respond
-from flythinker.evaluation.positions import token_losses
+from flythinker.generation.sampling import Sampling, respond
 from flythinker.model_folder import PersonalModel, load_model_folder
+from flythinker.scoring import token_losses
 from flythinker.training.config import FlyThinkerTrainingArguments, RunConfig
 from flythinker.training.run import Recipe, train
 

@@ -17,7 +17,7 @@ from transformers import DynamicCache, PreTrainedModel
 
 from flythinker.data.batch import IGNORED, Collator, Row, encode_prompt
 from flythinker.data.prompt import Prompt
-from flythinker.decoding.sampling import Sampling, generate_arguments
+from flythinker.generation.sampling import Sampling, generate_arguments
 from flythinker.methods.base import Tuned
 from flythinker.training.run import Recipe
 from flythinker.training.trainer import FlyThinkerTrainer

@@ -13,11 +13,11 @@ from torch.nn.functional import cross_entropy
 
 from flythinker.data.batch import Collator, encode_prompt
 from flythinker.data.example import Example
+from flythinker.data.histories import without_histories
 from flythinker.data.prompt import Prompt
-from flythinker.decoding.sampling import Sampling, padded, respond
-from flythinker.evaluation.personalization import without_histories
-from flythinker.evaluation.positions import response_logits
+from flythinker.generation.sampling import Sampling, padded, respond
 from flythinker.methods.base import Method
+from flythinker.scoring import response_logits
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -20,9 +20,9 @@ from flythinker.data.prompt import (
     message_ids,
     text_ids,
 )
-from flythinker.decoding.sampling import Sampling, respond
-from flythinker.methods.aside import write_aside
+from flythinker.generation.sampling import Sampling, respond
 from flythinker.methods.base import Tuned
+from flythinker.methods.base_texts import write_aside
 from flythinker.model_folder import PersonalModel
 from flythinker.training.run import Recipe
 

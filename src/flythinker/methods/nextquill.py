@@ -15,16 +15,16 @@ from transformers import PreTrainedTokenizerBase
 
 from flythinker.data.batch import Collator, Row, encode
 from flythinker.data.example import Example
+from flythinker.data.histories import without_histories
 from flythinker.data.prompt import PromptConfig
-from flythinker.evaluation.personalization import without_histories
-from flythinker.evaluation.positions import (
+from flythinker.methods.base import Tuned
+from flythinker.model_folder import load_model_folder
+from flythinker.scoring import (
     load_losses,
     response_logits,
     save_losses,
     token_losses,
 )
-from flythinker.methods.base import Tuned
-from flythinker.model_folder import load_model_folder
 from flythinker.training.run import Recipe
 from flythinker.training.trainer import FlyThinkerTrainer
 

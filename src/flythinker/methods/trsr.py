@@ -17,8 +17,8 @@ from flythinker.data.prompt import (
     message_ids,
     text_ids,
 )
-from flythinker.methods.aside import write_aside
 from flythinker.methods.base import Tuned
+from flythinker.methods.base_texts import write_aside
 from flythinker.training.run import Recipe
 
 _FIRST = (

@@ -12,7 +12,7 @@ from transformers import (
     PreTrainedModel,
 )
 
-from flythinker.model.backbone import resolve_backbone
+from flythinker.backbones.smollm2 import resolve_backbone
 
 
 def load_generator(source: str | PreTrainedModel, **kwargs: Any) -> PreTrainedModel:

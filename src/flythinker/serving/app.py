@@ -13,16 +13,16 @@ from starlette.routing import Match, Mount
 from starlette.types import Scope
 
 from flythinker import __version__
-from flythinker.serving import completions, documents
-from flythinker.serving.engine import Engine
-from flythinker.serving.errors import ErrorBody, install_error_handlers
-from flythinker.serving.limits import install_limits
-from flythinker.serving.metrics import Metrics
-from flythinker.serving.observe import Observer
-from flythinker.serving.page import make_page
+from flythinker.generation.backends.protocol import Engine
+from flythinker.serving.api import completions, documents
+from flythinker.serving.api.errors import ErrorBody, install_error_handlers
+from flythinker.serving.api.limits import install_limits
+from flythinker.serving.ops.metrics import Metrics
+from flythinker.serving.ops.observe import Observer
+from flythinker.serving.page.page import make_page
 from flythinker.serving.personal import Prompter
 from flythinker.serving.settings import ServerSettings
-from flythinker.serving.store import Store
+from flythinker.serving.storage.store import Store
 
 
 def create_app(settings: ServerSettings, store: Store, engine: Engine) -> FastAPI:

@@ -8,8 +8,8 @@ from threading import Lock
 from flythinker.data.example import Document, Example
 from flythinker.data.prompt import Prompt, Turn, build_prompt
 from flythinker.errors import FlyThinkerError
-from flythinker.serving.engine import Engine
-from flythinker.serving.errors import ApiError
+from flythinker.generation.backends.protocol import Engine
+from flythinker.serving.api.errors import ApiError
 
 
 class Prompter:

@@ -1,0 +1,1 @@
+"""Backbones that come as Python packages, without a network."""

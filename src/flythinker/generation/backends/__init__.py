@@ -1,0 +1,1 @@
+"""What writes for the server: this process, or an endpoint elsewhere."""

@@ -1,0 +1,175 @@
+"""What writes for the server: the interface that the local and the remote engine share."""
+
+import asyncio
+from collections.abc import AsyncIterator, Callable, Sequence
+from dataclasses import dataclass
+from typing import Literal, Protocol
+
+from transformers import PreTrainedTokenizerBase
+
+from flythinker.data.prompt import Prompt, PromptConfig
+from flythinker.generation.sampling import Sampling
+from flythinker.serving.api.errors import ApiError
+
+
+@dataclass(frozen=True)
+class Task:
+    """One text to write; a request asks for one or more.
+
+    Nothing that an engine remembers of a prompt serves one of another `owner`.
+    """
+
+    prompt: Prompt
+    sampling: Sampling
+    owner: str
+
+
+@dataclass(frozen=True)
+class TokenText:
+    """A token as text, and its log-probability before temperature and top-p."""
+
+    text: str
+    logprob: float
+
+
+@dataclass(frozen=True)
+class TokenLogprob:
+    """A token that was written, and the likeliest ones in its place, likeliest first."""
+
+    token: TokenText
+    top: tuple[TokenText, ...]
+
+
+@dataclass(frozen=True)
+class ThoughtEffect:
+    """What the thoughts did to a token that was written.
+
+    Attributes:
+        text: the token's; empty for a piece of a character that a later token completes.
+        kl: of its prediction, with thoughts against without any, in nats.
+        words: of the vocabulary near the thought before it, nearest first.
+    """
+
+    text: str
+    kl: float
+    words: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Piece:
+    """What one text of a request grew by.
+
+    Attributes:
+        index: of the text among the request's tasks.
+        text: what is added. It may lag behind `token_ids`: half a character and what may become
+            a stop string are held back.
+        token_ids: the tokens added.
+        logprobs, effects: one for each of `token_ids`, if its `Sampling` asks for them.
+        finish_reason: set in the last piece of a text.
+    """
+
+    index: int
+    text: str
+    token_ids: tuple[int, ...] = ()
+    logprobs: tuple[TokenLogprob, ...] = ()
+    finish_reason: Literal["stop", "length"] | None = None
+    effects: tuple[ThoughtEffect, ...] = ()
+
+
+class Pieces(AsyncIterator[Piece]):
+    """The pieces of all texts of one request, in the order they are written.
+
+    An engine puts, on the event loop; one client iterates. Iterating raises the `ApiError` that
+    ended the request.
+    """
+
+    def __init__(self, texts: int, on_cancel: Callable[[], None]) -> None:
+        """`on_cancel` is called once at most, when the client wants no more."""
+        self._queue: asyncio.Queue[Piece | ApiError | None] = asyncio.Queue()
+        self._unfinished = texts
+        self._on_cancel = on_cancel
+        self._cancelled = False
+
+    def put(self, piece: Piece | ApiError) -> None:
+        """Hand over a piece, or the error that ends the request."""
+        self._queue.put_nowait(piece)
+
+    def cancel(self) -> None:
+        """The client wants no more: the engine stops writing and the iteration ends."""
+        if not self._cancelled:
+            self._cancelled = True
+            self._on_cancel()
+            self._queue.put_nowait(None)
+
+    async def __anext__(self) -> Piece:
+        if self._cancelled or self._unfinished == 0:
+            raise StopAsyncIteration
+        piece = await self._queue.get()
+        if isinstance(piece, ApiError):
+            raise piece
+        if piece is None or self._cancelled:
+            raise StopAsyncIteration
+        if piece.finish_reason is not None:
+            self._unfinished -= 1
+        return piece
+
+
+@dataclass(frozen=True)
+class Stats:
+    """What an engine is doing (`waiting` and `working` texts), and what it has done so far.
+
+    `drafted` and `accepted` count tokens, `prefix_hits` and `prefix_misses` tokens of prompts. An
+    engine elsewhere knows only what it has sent there; the rest is 0.
+    """
+
+    waiting: int
+    working: int
+    drafted: int = 0
+    accepted: int = 0
+    prefix_hits: int = 0
+    prefix_misses: int = 0
+
+
+class Engine(Protocol):
+    """Writes texts.
+
+    Attributes:
+        tokenizer: of the model.
+        prompt_config: how the model was prompted in training.
+        context_length: the most tokens that prompt and text may have together.
+        has_fusion_weight: whether a request may choose its own λ.
+        fusion_weight: the model's own λ.
+        has_effects: whether it can tell the effects of thoughts, see `Sampling.effects`.
+    """
+
+    tokenizer: PreTrainedTokenizerBase
+    prompt_config: PromptConfig
+    context_length: int
+    has_fusion_weight: bool
+    fusion_weight: float
+    has_effects: bool
+
+    def generate(self, tasks: Sequence[Task]) -> Pieces:
+        """Write all texts of one request; called on the event loop.
+
+        Raises:
+            ApiError: 429 with `Retry-After` when too much is waiting, 503 while it shuts down.
+        """
+        ...
+
+    @property
+    def ready(self) -> bool:
+        """Whether it can write, and takes new requests."""
+        ...
+
+    def stats(self) -> Stats:
+        """Counts for the metrics."""
+        ...
+
+    async def close(self, timeout: float) -> None:
+        """Take nothing new, let what runs finish for `timeout` seconds, then end it.
+
+        What is ended so raises an `ApiError` 503 to its client. Returns when all is over; may be
+        called again.
+        """
+        ...

@@ -1,0 +1,185 @@
+"""The engine elsewhere: an OpenAI-compatible endpoint, as vLLM with our plugin."""
+
+import asyncio
+import logging
+from collections.abc import Sequence
+from typing import Any
+
+import openai
+from openai.types import CompletionChoice
+from transformers import PreTrainedTokenizerBase
+
+from flythinker.data.prompt import PromptConfig
+from flythinker.errors import FlyThinkerError
+from flythinker.generation.backends.protocol import (
+    Piece,
+    Pieces,
+    Stats,
+    Task,
+    TokenLogprob,
+    TokenText,
+)
+from flythinker.serving.api.errors import ApiError
+
+logger = logging.getLogger(__name__)
+
+
+class RemoteEngine:
+    """Sends prompts as token ids to `/v1/completions`; the interface is `Engine`'s.
+
+    Prompts are rendered here, so that the endpoint needs to know nothing of users. It must serve
+    the same model that `tokenizer` and `prompt_config` are of, and say the ids of the tokens that
+    it writes (vLLM's `return_token_ids`).
+    """
+
+    has_fusion_weight = False
+    fusion_weight = 0.0  # not known here
+    has_effects = False
+
+    def __init__(
+        self,
+        client: openai.AsyncOpenAI,
+        model: str,
+        tokenizer: PreTrainedTokenizerBase,
+        prompt_config: PromptConfig,
+        context_length: int,
+        max_texts: int,
+    ) -> None:
+        """Write with the endpoint's `model`, with up to `max_texts` texts there at a time.
+
+        Raises:
+            FlyThinkerError: the model's Reasoner has a prompt of its own, which cannot be sent.
+        """
+        if prompt_config.reasoner_k is not None:
+            raise FlyThinkerError("a Reasoner with a prompt of its own needs the local engine")
+        self.tokenizer = tokenizer
+        self.prompt_config = prompt_config
+        self.context_length = context_length
+        self._client = client
+        self._model = model
+        self._room = max_texts
+        self._writing: set[asyncio.Task[None]] = set()
+        self._closing = False
+
+    def generate(self, tasks: Sequence[Task]) -> Pieces:
+        """See `Engine`."""
+        if self._closing:
+            raise _unavailable("the server is shutting down")
+        if self._writing and len(self._writing) + len(tasks) > self._room:
+            raise ApiError(
+                429,
+                "too many texts are being written; try again in 1 s",
+                "rate_limit_error",
+                code="queue_full",
+                headers={"Retry-After": "1"},
+            )
+        own: list[asyncio.Task[None]] = []
+
+        def cancel() -> None:
+            for one in own:
+                one.cancel()
+
+        pieces = Pieces(len(tasks), cancel)
+        for index, task in enumerate(tasks):
+            own.append(asyncio.create_task(self._write(index, task, pieces)))
+            self._writing.add(own[-1])
+            own[-1].add_done_callback(self._writing.discard)
+        return pieces
+
+    @property
+    def ready(self) -> bool:
+        """See `Engine`; whether the endpoint is there shows when it is asked."""
+        return not self._closing
+
+    def stats(self) -> Stats:
+        """See `Engine`."""
+        return Stats(waiting=0, working=len(self._writing))
+
+    async def close(self, timeout: float) -> None:
+        """See `Engine`."""
+        self._closing = True
+        if self._writing:
+            _, late = await asyncio.wait(self._writing, timeout=timeout)
+            for one in late:
+                one.cancel()
+            await asyncio.gather(*late, return_exceptions=True)
+        await self._client.close()
+
+    async def _write(self, index: int, task: Task, pieces: Pieces) -> None:
+        """Write one text; whatever ends it early is handed to the client."""
+        ended = False
+        try:
+            async with await self._client.completions.create(**self._arguments(task)) as stream:
+                async for chunk in stream:
+                    for choice in chunk.choices:
+                        pieces.put(piece := _piece(index, choice))
+                        ended = piece.finish_reason is not None
+            if not ended:
+                pieces.put(ApiError(502, "the engine broke off", "server_error"))
+        except asyncio.CancelledError:
+            pieces.put(_unavailable("the server is shutting down"))  # or nobody listens
+            raise
+        except openai.APIError as error:
+            logger.warning("the endpoint failed: %s", type(error).__name__)
+            pieces.put(_mapped(error))
+        except Exception as error:
+            logger.exception("an answer of the endpoint could not be read")
+            pieces.put(ApiError(502, f"the engine: {type(error).__name__}", "server_error"))
+
+    def _arguments(self, task: Task) -> dict[str, Any]:
+        sampling = task.sampling
+        return {
+            "model": self._model,
+            "prompt": task.prompt.prompt_ids,
+            "max_tokens": sampling.max_new_tokens,
+            "temperature": sampling.temperature,
+            "top_p": sampling.top_p,
+            "seed": sampling.seed,
+            "stop": list(sampling.stop) or None,
+            "logprobs": sampling.logprobs,
+            "stream": True,
+            "extra_body": {"return_token_ids": True, "cache_salt": task.owner},
+        }
+
+
+def _piece(index: int, choice: CompletionChoice) -> Piece:
+    reason = choice.finish_reason
+    return Piece(
+        index,
+        choice.text,
+        tuple(getattr(choice, "token_ids", None) or ()),
+        _logprobs(choice),
+        reason if reason in ("stop", "length") else None,
+    )
+
+
+def _logprobs(choice: CompletionChoice) -> tuple[TokenLogprob, ...]:
+    shown = choice.logprobs
+    if shown is None or shown.tokens is None or shown.token_logprobs is None:
+        return ()
+    top = shown.top_logprobs or [{} for _ in shown.tokens]
+    return tuple(
+        TokenLogprob(
+            TokenText(token, logprob),
+            tuple(TokenText(*likely) for likely in (likeliest or {}).items()),
+        )
+        for token, logprob, likeliest in zip(shown.tokens, shown.token_logprobs, top, strict=True)
+    )
+
+
+def _mapped(error: openai.APIError) -> ApiError:
+    """What our client should know: its own mistakes and a full queue as such, the rest as ours."""
+    if isinstance(error, openai.BadRequestError):
+        return ApiError(400, f"the engine refuses the request: {error}", "invalid_request_error")
+    if isinstance(error, openai.RateLimitError):
+        retry = error.response.headers.get("retry-after", "1")
+        return ApiError(
+            429, "the engine is full", "rate_limit_error", headers={"Retry-After": retry}
+        )
+    if isinstance(error, openai.APIConnectionError):
+        return _unavailable("the engine cannot be reached")
+    return ApiError(502, "the engine failed", "server_error")
+
+
+def _unavailable(message: str) -> ApiError:
+    return ApiError(503, message, "server_error", headers={"Retry-After": "5"})

@@ -1,0 +1,1 @@
+"""Keys, values and prompts of the texts that are being written."""

@@ -1,0 +1,1 @@
+"""Layers that write faster on a CPU."""

@@ -1,0 +1,1 @@
+"""Looking at thoughts: what each did to the text."""

@@ -1,0 +1,237 @@
+"""Seeing thoughts: how much each one changes what the model predicts, and which words it is near.
+
+A thought is added to the embedding of a token and can change the prediction of the next one. A
+`SeenToken` is therefore the token predicted, and its thought the one that entered one token before.
+"""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import torch
+from rich.console import Console
+from rich.progress import track
+from torch import Tensor
+from torch.nn.functional import cross_entropy
+from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+from flythinker.data.batch import Row, encode_prompt
+from flythinker.data.example import Example
+from flythinker.data.prompt import build_prompt, end_of_turn_id
+from flythinker.errors import FlyThinkerError
+from flythinker.generation.effects import NearWords, kl_nats
+from flythinker.model import FlyThinkerCache
+from flythinker.model.fusion import align, fuse, mean_embedding_norm, rescale, shift, thought_gate
+from flythinker.model_folder import PersonalModel
+
+Effect = Literal["local", "global"]
+
+
+@dataclass(frozen=True)
+class SeenToken:
+    """A response token and what the thought before it did to its prediction.
+
+    `kl` is KL(with ‖ without) of the two predictions and `nats`, `nats_without` the real token's
+    negative log-likelihood under each, all in nats. `text` is empty for a piece of a character
+    that a later token completes. `words` are the tokens nearest to the centred thought, none
+    where no thought enters (`thought` is false).
+    """
+
+    text: str
+    thought: bool
+    kl: float
+    nats: float
+    nats_without: float
+    words: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Inspection:
+    """All `SeenToken`s of a response, and what its thoughts have in common.
+
+    `mean_share` is the length of the mean thought over the mean length of the thoughts (1: they
+    are all the same; `None`: there are none, or they are zero), `mean_words` the tokens nearest to
+    the mean. `skipped_tokens` of the vocabulary were not considered as near words. `cut`: the text
+    is longer than `response_tokens`, and only its beginning was read.
+    """
+
+    effect: Effect
+    tokens: tuple[SeenToken, ...]
+    mean_share: float | None
+    mean_words: tuple[str, ...]
+    skipped_tokens: int
+    cut: bool
+
+
+def choose(examples: Sequence[Example], user: str | None, index: int) -> Example:
+    """Example number `index`, counted from 0, of a user or of all (`None`).
+
+    Raises:
+        FlyThinkerError: there is no such user, or there are not so many examples.
+    """
+    theirs = [example for example in examples if user in (None, example.user_id)]
+    if index < len(theirs):
+        return theirs[index]
+    if not theirs:
+        known = ", ".join(sorted({example.user_id for example in examples})[:5])
+        raise FlyThinkerError(f"no example by user {user!r} in the data, which has {known}, …")
+    whose = "" if user is None else f" by {user!r}"
+    raise FlyThinkerError(f"no example {index}{whose}: --index goes from 0 to {len(theirs) - 1}")
+
+
+def default_effect(personal: PersonalModel) -> Effect:
+    """`local`, or `global` where thoughts enter in the prompt only: a response has none then."""
+    return "global" if personal.model.config.injection == "input" else "local"
+
+
+def check_thinks(personal: PersonalModel, name: str) -> None:
+    """Raise `FlyThinkerError` for a model (called `name`) that has no thoughts to inspect."""
+    if personal.model.reasoner is None:
+        raise FlyThinkerError(
+            f"{name} has no Reasoner (it is a base model or SFT), so there are no thoughts to "
+            "inspect: give a model folder that was trained with model.reasoner"
+        )
+    if personal.model.config.fusion_weight == 0:
+        raise FlyThinkerError(
+            f"{name} has fusion_weight 0, so its thoughts never enter: nothing to inspect"
+        )
+
+
+def inspect_example(personal: PersonalModel, example: Example, effect: Effect) -> Inspection:
+    """Measure every thought of the example's target; see `effects` for `effect` and its cost.
+
+    Raises:
+        FlyThinkerError: the example has no target.
+    """
+    row = encode_prompt(build_prompt(example, personal.tokenizer, personal.prompt))
+    response = row["input_ids"][row["prompt_length"] :]
+    if not response:
+        raise FlyThinkerError(
+            f"the text by {example.user_id} is empty: there is nothing to inspect"
+        )
+    measured = list(effects(personal.model, row, effect))
+    vectors, gate = entering(personal.model, row)
+    entered = gate[row["prompt_length"] - 1 : -1]
+    vectors = vectors[row["prompt_length"] - 1 : -1][entered]
+    mean = vectors.mean(0) if len(vectors) else vectors.new_zeros(vectors.shape[-1])
+    length = float(vectors.norm(dim=-1).mean()) if len(vectors) else 0.0
+    head = personal.model.get_output_embeddings().weight.detach().float()
+    near_words = NearWords(personal.tokenizer, head.norm(dim=-1))
+    near = iter(near_words((vectors - mean) @ head.T))
+    texts = pieces(personal.tokenizer, response)
+    return Inspection(
+        effect,
+        tuple(
+            SeenToken(text, thought, *numbers, next(near) if thought else ())
+            for text, thought, numbers in zip(texts, entered.tolist(), measured, strict=True)
+        ),
+        float(mean.norm()) / length if length else None,
+        near_words(mean[None] @ head.T)[0],
+        len(head) - len(near_words.ids),
+        cut=response[-1] != end_of_turn_id(personal.tokenizer),
+    )
+
+
+@torch.inference_mode()
+def effects(
+    model: PreTrainedModel, row: Row, effect: Effect
+) -> Iterator[tuple[float, float, float]]:
+    """KL(with ‖ without) and the nats with and without, of each response token of `row`.
+
+    Args:
+        model: a FlyThinker model with a Reasoner, in eval mode.
+        row: one encoded example.
+        effect: `"local"` takes away the one thought that enters just before the predicted token
+            and keeps all others, at one decode step of two rows a token (a progress bar shows);
+            `"global"` takes away all thoughts, at two passes over the text.
+    """
+    prompt_length = row["prompt_length"]
+    targets = torch.tensor(row["input_ids"][prompt_length:])
+    predictions = _local(model, row) if effect == "local" else _global(model, row)
+    for target, pair in zip(targets, predictions, strict=True):
+        nats = cross_entropy(pair.cpu().double(), target.expand(2), reduction="none").tolist()
+        yield float(kl_nats(*pair)), nats[0], nats[1]
+
+
+def _local(model: PreTrainedModel, row: Row) -> Iterator[Tensor]:
+    """Logits [2, vocab] with and without the last thought, for each response token.
+
+    Two rows read each token, one with and one without its thought; then both go on from the row
+    that had it. The two differ in nothing else, so a thought of zero has an effect of exactly 0.
+    """
+    ids, prompt_length = _tensor(model, row["input_ids"]), row["prompt_length"]
+    gate = _gate(model, row)
+    start = prompt_length - 1 if gate[prompt_length - 1] else prompt_length
+    seen = FlyThinkerCache(model.config)
+    prompt: dict[str, Any] = {"prompt_length": ids.new_tensor([prompt_length])}
+    if "reasoner_ids" in row:  # its prompt, without the response, which is read step by step
+        responses = ids.shape[1] - prompt_length
+        prompt["reasoner_input_ids"] = _tensor(model, row["reasoner_ids"][:-responses])
+    first = model(ids[:, :start], past_key_values=seen, logits_to_keep=1, **prompt).logits
+    if start == prompt_length:  # no thought enters before the first response token
+        yield first[0].expand(2, -1)
+    on_off = torch.tensor([model.config.fusion_weight, 0.0], device=model.device)[:, None, None]
+    both = ids.new_zeros(2)
+    columns = range(start, ids.shape[1] - 1)
+    for column in track(columns, "Effect of each thought", console=Console(stderr=True)):
+        seen.batch_select_indices(both)
+        yield model(
+            ids[:, column, None].expand(2, -1),
+            past_key_values=seen,
+            fusion_weight=on_off,
+            prompt_length=prompt["prompt_length"].expand(2),
+        ).logits[:, -1]
+
+
+def _global(model: PreTrainedModel, row: Row) -> Iterator[Tensor]:
+    """Logits [2, vocab] with all thoughts and with none, for each response token."""
+    ids, prompt_length = _tensor(model, row["input_ids"]), row["prompt_length"]
+    inputs: dict[str, Any] = {"prompt_length": ids.new_tensor([prompt_length])}
+    if "reasoner_ids" in row:
+        inputs["reasoner_input_ids"] = _tensor(model, row["reasoner_ids"])
+    inputs["logits_to_keep"] = torch.arange(prompt_length - 1, ids.shape[1] - 1, device=ids.device)
+    with_thoughts = model(ids, use_cache=False, **inputs).logits[0]
+    without = model(ids, use_cache=False, fusion_weight=0, **inputs).logits[0]
+    yield from (torch.stack(pair) for pair in zip(with_thoughts, without, strict=True))
+
+
+@torch.inference_mode()
+def entering(model: PreTrainedModel, row: Row) -> tuple[Tensor, Tensor]:
+    """What the Generator's embeddings get, λ · P(norm(r)), from a pass of the Reasoner alone.
+
+    Returns: float32 [seq, d_G], zero where no thought enters, and where one does, bool [seq].
+    """
+    ids, own = _tensor(model, row["input_ids"]), row.get("reasoner_ids")
+    thoughts = model.reasoner(input_ids=_tensor(model, own or row["input_ids"])).last_hidden_state
+    if own is not None:
+        positions = torch.arange(ids.shape[1], device=ids.device)[None]
+        read = torch.ones(1, len(own), dtype=torch.long, device=ids.device)
+        thoughts = align(thoughts, read, positions, None)
+    shifted = shift(rescale(thoughts, mean_embedding_norm(model.get_input_embeddings())), None)
+    nothing = torch.zeros(*ids.shape, model.config.hidden_size, device=ids.device)
+    gate = _gate(model, row)
+    added = fuse(nothing, shifted, gate[None], model.config.fusion_weight, model.projection)
+    return added[0], gate
+
+
+def _gate(model: PreTrainedModel, row: Row) -> Tensor:
+    """Where thoughts enter, bool [seq]."""
+    ids = _tensor(model, row["input_ids"])
+    injection = "output" if "reasoner_ids" in row else model.config.injection
+    positions = torch.arange(ids.shape[1], device=ids.device)[None]
+    return thought_gate(positions, None, injection, ids.new_tensor([row["prompt_length"]]))[0]
+
+
+def pieces(tokenizer: PreTrainedTokenizerBase, ids: Sequence[int]) -> list[str]:
+    """The text of each token; joined they are the text. See `SeenToken.text`."""
+    texts, shown = [], 0
+    for end in range(1, len(ids) + 1):
+        text = tokenizer.decode(ids[:end], clean_up_tokenization_spaces=False)
+        whole = text if end == len(ids) else text.rstrip("\ufffd")  # an unfinished character waits
+        texts.append(whole[shown:])
+        shown = max(shown, len(whole))
+    return texts
+
+
+def _tensor(model: PreTrainedModel, ids: Sequence[int]) -> Tensor:
+    return torch.tensor([ids], device=model.device)

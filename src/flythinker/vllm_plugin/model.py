@@ -1,0 +1,130 @@
+"""FlyThinker on vLLM: its own classes of both parts, joined by a paged cache of thoughts."""
+
+from collections.abc import Iterable
+from importlib import import_module
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from transformers import PreTrainedConfig
+from vllm.compilation.backends import set_model_tag
+from vllm.config import VllmConfig
+from vllm.config.utils import replace
+from vllm.model_executor.model_loader.utils import initialize_model
+from vllm.model_executor.models.utils import AutoWeightsLoader
+
+from flythinker.model import FlyThinkerConfig
+from flythinker.model.fusion import fuse, mean_embedding_norm, rescale, thought_gate
+from flythinker.vllm_plugin.settings import FAMILIES
+from flythinker.vllm_plugin.thoughts import ThoughtCache
+
+
+class FlyThinkerForCausalLM(nn.Module):
+    """The model of `flythinker.model`, with vLLM's attention, batching and tensor parallelism.
+
+    At λ = 0 only the Generator is made and loaded.
+
+    Attributes:
+        generator: vLLM's causal LM of its family.
+        reasoner: vLLM's backbone of its family; `None` at λ = 0.
+        projection: the d_R → d_G map, the same on every rank; `None` with `projection="pad"`.
+        thoughts: those of all tokens in the cache, rescaled.
+    """
+
+    generator: Any  # vLLM's classes are unknown to mypy
+    reasoner: nn.Module | None
+    projection: nn.Linear | None
+    norm: Tensor  # of the Generator's embeddings, on average; float32
+    inputs: Tensor  # of the Generator, [most tokens of a step, d_G]
+
+    def __init__(self, *, vllm_config: VllmConfig, prefix: str = "") -> None:
+        super().__init__()
+        config: FlyThinkerConfig = vllm_config.model_config.hf_config
+        self.config = config
+        self.generator = _build(vllm_config, "generator", config.generator_config, "ForCausalLM")
+        self.reasoner = self.projection = None
+        if not config.fusion_weight:
+            return
+        with set_model_tag("reasoner"):
+            self.reasoner = _build(vllm_config, "reasoner", config.reasoner_config, "Model")
+        if config.projection == "linear":
+            self.projection = nn.Linear(config.thought_size, config.hidden_size, bias=False)
+        self.thoughts = ThoughtCache(vllm_config, config.thought_size, "thoughts.0")
+        self.register_buffer("norm", torch.ones((), dtype=torch.float32), persistent=False)
+        # CUDA graphs of the Generator read their input where it was when they were captured
+        most = vllm_config.scheduler_config.max_num_batched_tokens
+        self.register_buffer("inputs", torch.empty(most, config.hidden_size), persistent=False)
+
+    def embed_input_ids(self, input_ids: Tensor) -> Tensor:
+        """The Generator's embeddings [tokens, d_G], without thoughts."""
+        return self.generator.embed_input_ids(input_ids)
+
+    def forward(
+        self,
+        input_ids: Tensor,
+        positions: Tensor,
+        intermediate_tensors: None = None,
+        inputs_embeds: None = None,
+    ) -> Tensor:
+        """The Generator's last hidden states [tokens, d_G] of this step's tokens.
+
+        Args:
+            input_ids, positions: [tokens], of all requests, one after the other.
+            intermediate_tensors, inputs_embeds: of what this model does not offer, see `settings`.
+        """
+        if self.reasoner is None:
+            return self.generator(input_ids, positions)
+        thoughts = self.reasoner(input_ids, positions, None)
+        inputs = self.inputs[: len(input_ids)]
+        inputs.copy_(self.embed_input_ids(input_ids))
+        metadata = self.thoughts.metadata()
+        if metadata is not None:
+            earlier = self.thoughts(rescale(thoughts, self.norm), metadata)
+            self._add(inputs[: len(earlier)], earlier, positions, metadata.prompt_length)
+        return self.generator(None, positions, inputs_embeds=inputs)
+
+    def compute_logits(self, hidden_states: Tensor) -> Tensor | None:
+        """Logits [tokens, vocab]; `None` on the ranks that do not sample."""
+        return self.generator.compute_logits(hidden_states)
+
+    def load_weights(self, weights: Iterable[tuple[str, Tensor]]) -> set[str]:
+        """Load a saved folder's tensors, which have the same names as here.
+
+        Returns: the names of the parameters that were loaded.
+        """
+        unused = ["reasoner.", "projection."] if self.reasoner is None else []
+        loader = AutoWeightsLoader(self, ignore_unexpected_prefixes=unused)
+        return loader.load_weights(self._read_table(weights))
+
+    def _read_table(self, weights: Iterable[tuple[str, Tensor]]) -> Iterable[tuple[str, Tensor]]:
+        """The same; keeps the norm of the Generator's table, of which a rank has only a shard.
+
+        A table that both parts share is saved once and loaded for each.
+        """
+        for name, weight in weights:
+            if self.reasoner is not None and name == "generator.model.embed_tokens.weight":
+                table = nn.Embedding.from_pretrained(weight.to(self.inputs.dtype))
+                self.norm.copy_(mean_embedding_norm(table))
+                if self.config.share_embeddings:
+                    yield "reasoner.embed_tokens.weight", weight
+            yield name, weight
+
+    def _add(
+        self, embeds: Tensor, thoughts: Tensor, positions: Tensor, prompt_length: Tensor | None
+    ) -> None:
+        """Add to the embeddings [tokens, d_G], in place, the thoughts about the tokens before."""
+        places = positions[None, : len(embeds)]  # CUDA graphs may pad it
+        lengths = None if prompt_length is None else prompt_length[None]
+        gate = thought_gate(places, None, self.config.injection, lengths)[0]
+        embeds.copy_(fuse(embeds, thoughts, gate, self.config.fusion_weight, self.projection))
+
+
+def _build(vllm_config: VllmConfig, part: str, config: PreTrainedConfig, kind: str) -> nn.Module:
+    """A part from vLLM's class of its family and `kind`."""
+    family = config.model_type
+    module = import_module(f"vllm.model_executor.models.{family}")
+    own = vllm_config.with_hf_config(config)
+    # vLLM keeps compiled graphs on disk by config: two parts of one size must not share theirs
+    own = replace(own, additional_config={**own.additional_config, "flythinker": part})
+    model_class = getattr(module, FAMILIES[family] + kind)
+    return initialize_model(own, prefix=part, model_class=model_class)
