@@ -151,6 +151,8 @@ _TRAINING_DEFAULTS = {
     "prediction_loss_only": True,
     "report_to": ["tensorboard"],
     "logging_steps": 10,
+    # transformers shows no bar where its own messages are silenced, as our command line does
+    "disable_tqdm": False,
     "save_total_limit": 2,
     # transformers refuses bf16 on a CPU that it was not told to use
     "use_cpu": not torch.accelerator.is_available(),
