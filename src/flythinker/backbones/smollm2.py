@@ -9,6 +9,8 @@ from functools import cache
 from importlib.util import find_spec
 from pathlib import Path
 
+from flythinker.progress import in_terminal
+
 BACKBONE = "smollm2-135m"
 _WEIGHTS = "model.safetensors"
 _CHECKSUM = "model.safetensors.sha256"
@@ -46,7 +48,7 @@ def _sha256(path: Path) -> str:
 
 
 def _convert(folder: Path) -> None:
-    """GGUF → safetensors; transformers shows the progress bar of the dequantization."""
+    """GGUF → safetensors; in a terminal transformers shows how far the dequantization is."""
     from transformers import AutoModelForCausalLM, AutoTokenizer
     from transformers.utils import logging
     from transformers.utils.quantization_config import GgufConfig
@@ -56,7 +58,8 @@ def _convert(folder: Path) -> None:
     folder.parent.mkdir(parents=True, exist_ok=True)
     partial = Path(tempfile.mkdtemp(dir=folder.parent, prefix=f".{folder.name}."))
     bars_were_shown = logging.is_progress_bar_enabled()
-    logging.enable_progress_bar()
+    if in_terminal():
+        logging.enable_progress_bar()
     try:
         # without dequantize=True the model counts as quantized: it cannot be trained or saved
         model = AutoModelForCausalLM.from_pretrained(

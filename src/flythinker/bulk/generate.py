@@ -8,9 +8,6 @@ from hashlib import sha256
 from pathlib import Path
 from typing import Literal
 
-from rich.console import Console
-from rich.progress import track
-
 from flythinker.bulk.on_vllm import vllm_work
 from flythinker.bulk.pool import Pool, Work, shards_of
 from flythinker.data.example import Example
@@ -22,6 +19,7 @@ from flythinker.generation.sampling import Sampling
 from flythinker.generation.writer import Writer
 from flythinker.hardware import Precision, as_dtype
 from flythinker.model_folder import load_model_folder
+from flythinker.progress import track
 
 Format = Literal["jsonl", "parquet"]
 Engine = Literal["local", "vllm"]
@@ -67,8 +65,8 @@ def generate_shards(
     names = {number: folder / f"part-{number:05d}.{setting.format}" for number in shards}
     missing = {number: shard for number, shard in shards.items() if not names[number].exists()}
     results = pool.map(partial(_writer, setting), missing)
-    progress = track(results, "Writing shards", len(missing), console=Console(stderr=True))
-    for number, texts in progress:
+    done = len(shards) - len(missing)
+    for number, texts in track(results, "Writing shards", len(shards), done, unit="/shard"):
         write_outputs(names[number], [example for _, example in shards[number]], texts)
 
 

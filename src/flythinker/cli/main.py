@@ -168,7 +168,7 @@ def generate(
 ) -> None:
     """Write a response to every example of a data file; a killed run resumes."""
     from flythinker.data.example import read_examples, sample_examples
-    from flythinker.data.prompt import build_prompt
+    from flythinker.data.prompt import build_prompts
     from flythinker.generation.files import generate_file
     from flythinker.generation.sampling import Sampling, respond
     from flythinker.hardware import as_dtype
@@ -187,7 +187,7 @@ def generate(
         Console().print(f"{len(examples)} outputs in {out}/", highlight=False)
         return
     personal = load_model_folder(model, dtype=as_dtype(dtype))
-    prompts = [build_prompt(example, personal.tokenizer, personal.prompt) for example in examples]
+    prompts = build_prompts(examples, personal.tokenizer, personal.prompt)
     sampling = Sampling(max_new_tokens, temperature, top_p, seed)
     generate_file(prompts, partial(respond, personal), examples, out, sampling, batch_size)
     Console().print(f"{len(examples)} outputs in {out}", highlight=False)

@@ -2,12 +2,12 @@
 
 import json
 from collections.abc import Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from rich.console import Console
 
 from flythinker.comparison.config import Comparison, Unit
 from flythinker.comparison.unit import (
@@ -20,6 +20,7 @@ from flythinker.comparison.unit import (
 from flythinker.data.example import Example, read_examples, sample_examples
 from flythinker.errors import FlyThinkerError
 from flythinker.generation.files import read_outputs
+from flythinker.progress import part
 from flythinker.scoring import load_losses
 
 
@@ -44,11 +45,10 @@ def read_test(comparison: Comparison) -> list[Example]:
 
 def run(comparison: Comparison, examples: Sequence[Example]) -> None:
     """Run every unit; what is already measured is not repeated."""
-    console = Console(stderr=True)
     for number, unit in enumerate(comparison.units, start=1):
-        if missing_files(comparison, unit):
-            console.rule(f"{number} of {len(comparison.units)}: {unit.label}, seed {unit.seed}")
-        run_unit(comparison, unit, examples)
+        title = f"{number} of {len(comparison.units)}: {unit.label}, seed {unit.seed}"
+        with part(title) if missing_files(comparison, unit) else nullcontext():
+            run_unit(comparison, unit, examples)
 
 
 def collect(comparison: Comparison, examples: Sequence[Example]) -> list[Measured]:

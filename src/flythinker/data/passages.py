@@ -17,6 +17,7 @@ from bm25s.stopwords import STOPWORDS_EN_PLUS
 
 from flythinker.data.example import Document, Example
 from flythinker.data.sentences import sentence_ends, split_sentences
+from flythinker.progress import track
 
 MIN_WORDS, MAX_WORDS = 150, 420
 MIN_TARGET_WORDS = 60
@@ -87,7 +88,7 @@ def examples_by_occasion(
     """
     seen: set[int] = set()
     rows: list[tuple[str, Document, Passage]] = []
-    for author, documents in sorted(writings.items()):
+    for author, documents in track(sorted(writings.items()), "Cutting texts", transient=True):
         for document in sorted(documents, key=lambda d: d.date):
             for passage in filter(keep, cut_passages(document.text)):
                 runs = shingles(passage.text)

@@ -6,14 +6,12 @@ from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
-from rich.console import Console
-from rich.progress import track
-
 from flythinker.data.example import Example, read_records
 from flythinker.data.prompt import Prompt
 from flythinker.errors import FlyThinkerError
 from flythinker.files import atomic_write, complete_lines
 from flythinker.generation.sampling import Sampling
+from flythinker.progress import track
 
 Respond = Callable[[Sequence[Prompt], Sampling], list[str]]
 
@@ -45,12 +43,15 @@ def generate_file(
     partial = out.with_name(out.name + ".partial")
     settings = json.dumps(asdict(sampling) | {"examples": len(examples), "batch_size": batch_size})
     outputs = _start_or_resume(partial, settings)
+    # a batch's seed follows from its number
+    missing = [
+        (number, batch)
+        for number, batch in enumerate(batches)
+        if not all(index in outputs for index in batch)
+    ]
+    done = len(batches) - len(missing)
     with partial.open("a", encoding="utf-8") as file:
-        for number, batch in enumerate(
-            track(batches, description=description, console=Console(stderr=True))
-        ):
-            if all(index in outputs for index in batch):
-                continue
+        for number, batch in track(missing, description, done=done, unit="/batch"):
             texts = respond(
                 [prompts[i] for i in batch], replace(sampling, seed=sampling.seed + number)
             )

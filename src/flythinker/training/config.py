@@ -164,6 +164,8 @@ _TRAINING_DEFAULTS = {
     "prediction_loss_only": True,
     "report_to": ["tensorboard"],
     "logging_steps": 10,
+    # transformers shows no bar where its own messages are silenced, as our command line does
+    "disable_tqdm": False,
     "save_total_limit": 2,
 }
 
