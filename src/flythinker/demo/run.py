@@ -198,7 +198,7 @@ def train_both(plan: Plan, end: float, settings: Settings, console: Console) -> 
 
 
 class EndOfTime(TrainerCallback):
-    """Ends a training at a time (of `time.monotonic`), or after `most` steps, and measures its loss.
+    """Ends a training at a time (of `time.monotonic`) or after `most` steps, with its loss.
 
     The fewest steps that a plan may have are taken in any case.
     """
