@@ -29,7 +29,9 @@ def vllm_work(model: str, sampling: Sampling, slots: int) -> Work:
         from vllm import LLM
         from vllm.platforms import current_platform
     except ModuleNotFoundError:
-        raise FlyThinkerError("vLLM is not installed: `pip install 'flythinker[vllm]'`") from None
+        raise FlyThinkerError(
+            "vLLM is not installed: run `pip install '.[vllm]'` in FlyThinker's checkout"
+        ) from None
     path = resolve_backbone(model)
     llm = LLM(
         path,
