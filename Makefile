@@ -9,7 +9,7 @@ VLLM_BIN := .venv-vllm/bin
 FLY := $(BIN)/flythinker
 DEMO := runs/demo
 
-.PHONY: setup setup-vllm demo test test-avx2 test-slow test-vllm lint format clean-demo
+.PHONY: setup setup-vllm demo test test-avx2 test-slow test-vllm lint format docs dist clean-demo
 
 setup: .venv/.installed
 
@@ -61,6 +61,17 @@ lint: setup
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
 	$(BIN)/mypy
+
+# The documentation as a site in site/; a broken link or an unknown name fails.
+docs: setup
+	$(BIN)/mkdocs build
+
+# Sdist and wheel in dist/, checked; the wheel in an empty environment does a quick start.
+dist: setup
+	rm -rf dist
+	$(BIN)/python -m build --outdir dist .
+	$(BIN)/twine check --strict dist/*
+	DIST=$(CURDIR)/dist $(BIN)/pytest -m slow tests/install/test_dist.py
 
 format: setup
 	$(BIN)/ruff check --fix

@@ -32,7 +32,9 @@ def vllm_work(model: str, sampling: Sampling, slots: int, dtype: torch.dtype | N
         from vllm import LLM
         from vllm.platforms import current_platform
     except ModuleNotFoundError:
-        raise FlyThinkerError("vLLM is not installed: `pip install 'flythinker[vllm]'`") from None
+        raise FlyThinkerError(
+            "vLLM is not installed: run `pip install '.[vllm]'` in FlyThinker's checkout"
+        ) from None
     path = resolve_backbone(model)
     saved = AutoConfig.from_pretrained(path).dtype
     if current_platform.is_cpu():  # a GPU must not be asked before vLLM forks

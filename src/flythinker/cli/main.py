@@ -424,7 +424,8 @@ def main() -> None:
             raise
         problem = " ".join(str(error).split()) or type(error).__name__
         if isinstance(error, ModuleNotFoundError):
-            problem += "; `pip install 'flythinker[eval,serve]'` brings what commands may need"
+            problem += "; `pip install '.[eval,serve]'` in FlyThinker's checkout brings what "
+            problem += "commands may need"
         elif not isinstance(error, FlyThinkerError | OSError):
             problem += " (unexpected; `flythinker --debug …` shows where)"
         print(f"error: {problem}", file=sys.stderr)

@@ -44,7 +44,9 @@ def vllm_server(
         FlyThinkerError: vLLM is not installed, or ended by itself.
     """
     if find_spec("vllm") is None:
-        raise FlyThinkerError("vLLM is not installed: `pip install 'flythinker[vllm]'`")
+        raise FlyThinkerError(
+            "vLLM is not installed: run `pip install '.[vllm]'` in FlyThinker's checkout"
+        )
     signal.signal(signal.SIGTERM, lambda *_: sys.exit())
     port = _free_port()
     command = _command(resolve_backbone(model), name, dtype, slots, port) + shlex.split(more)
