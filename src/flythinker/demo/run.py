@@ -36,6 +36,7 @@ from flythinker.model_folder import (
     load_tokenizer,
     read_training,
 )
+from flythinker.progress import part
 from flythinker.reporting.report import results_table, write_report
 from flythinker.training.config import RunConfig, load_config
 from flythinker.training.run import Recipe, train
@@ -70,7 +71,7 @@ def run_demo(config: Path, out: Path, minutes: float, console: Console) -> Path:
     build_data(out / "data")
     settings = partial(_settings, config, out)
     plan = _plan(out / "plan.json", minutes, end, settings, console)
-    steps = train_both(plan, end, settings, console)
+    steps = train_both(plan, end, settings)
     examples = _judged(out / "data", fit_texts(plan.costs, end - time.monotonic(), plan.texts))
     outputs = {name: _write_texts(out / folder, examples) for name, folder in METHODS.items()}
     models = {name: str(out / folder / "model") for name, folder in METHODS.items()}
@@ -181,7 +182,7 @@ def _seconds(work: Callable[[], Any]) -> float:
     return time.perf_counter() - begun
 
 
-def train_both(plan: Plan, end: float, settings: Settings, console: Console) -> dict[str, int]:
+def train_both(plan: Plan, end: float, settings: Settings) -> dict[str, int]:
     """Train SFT, then FlyThinker for as many steps; returns the steps that each took.
 
     Where steps turn out slower than measured, training ends early enough for the texts.
@@ -189,9 +190,9 @@ def train_both(plan: Plan, end: float, settings: Settings, console: Console) -> 
     left = end - time.monotonic() - plan.costs.judging(plan.texts)
     steps, most = {}, plan.steps
     for name, share in (("SFT", 0.45), ("FlyThinker", 1.0)):
-        console.rule(f"{name}: {most} steps")
         stop = EndOfTime(time.monotonic() + share * left, most)
-        folder = train(settings(name, plan.steps), recipe=Recipe(trainer=partial(_timed, stop)))
+        with part(f"{name}: {most} steps"):
+            folder = train(settings(name, plan.steps), recipe=Recipe(trainer=partial(_timed, stop)))
         steps[name] = most = read_training(folder)["steps"]
         left = end - time.monotonic() - plan.costs.judging(plan.texts)
     return steps
