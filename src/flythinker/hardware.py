@@ -15,9 +15,6 @@ from typing import Literal
 
 import torch
 
-from flythinker.errors import FlyThinkerError
-
-Device = Literal["cuda", "rocm", "mps", "xpu", "cpu"]
 Precision = Literal["auto", "float32", "bfloat16"]
 
 # those that matter, by the names of /proc/cpuinfo; where torch spells one differently, its name
@@ -62,14 +59,14 @@ class Hardware:
     """A processor or an accelerator, as torch uses it.
 
     Attributes:
-        device: its kind.
+        device: `cuda`, `rocm`, `mps`, `xpu` or `cpu`; another accelerator by torch's name for it.
         name: as its maker calls it.
         instruction_sets: of a CPU, those that oneDNN may use, and so matrix products.
         native_bf16: whether it multiplies bf16 at least about as fast as float32.
         aten: of a CPU, what torch's own kernels are chosen for, such as `AVX2`.
     """
 
-    device: Device
+    device: str
     name: str
     instruction_sets: tuple[str, ...]
     native_bf16: bool
@@ -86,7 +83,7 @@ def hardware() -> Hardware:
         return processor()
     kind = accelerator.type
     if kind == "cuda":
-        device: Device = "rocm" if torch.version.hip else "cuda"
+        device = "rocm" if torch.version.hip else "cuda"
         native = torch.cuda.is_bf16_supported(including_emulation=False)
         return Hardware(device, torch.cuda.get_device_name(), (), native)
     if kind == "mps":  # from macOS 14 on Metal has the type; torch refuses it before
@@ -96,9 +93,7 @@ def hardware() -> Hardware:
         properties = torch.xpu.get_device_properties()
         native = getattr(properties, "has_bfloat16_conversions", True)
         return Hardware("xpu", torch.xpu.get_device_name(), (), native)
-    raise FlyThinkerError(
-        f"the accelerator '{kind}' is not known here; hide it from torch to compute on the CPU"
-    )
+    return Hardware(kind, kind, (), True)  # NPU, HPU, TPU: made for bf16
 
 
 @cache
@@ -118,6 +113,11 @@ def native_dtype() -> torch.dtype:
     return torch.bfloat16 if hardware().native_bf16 else torch.float32
 
 
+def as_dtype(precision: Precision) -> torch.dtype | None:
+    """What `choose_dtype` is asked by an option of the command line: `None` for `auto`."""
+    return None if precision == "auto" else getattr(torch, precision)
+
+
 def choose_dtype(
     saved: torch.dtype | None, asked: torch.dtype | None = None, name: str = "the model"
 ) -> torch.dtype:
@@ -130,20 +130,26 @@ def choose_dtype(
         name: of the model, for the line.
     """
     if asked is not None:
-        if not is_native(asked):
-            say_once(
-                f"{name}: {_short(asked)} as asked, which is slow here "
-                f"({hardware().name} has no native {_short(asked)}); float32 is faster"
-            )
+        warn_if_slow(asked, name)
         return asked
     saved = saved or torch.float32
     if is_native(saved):
         return saved
     say_once(
-        f"{name}: its {_short(saved)} weights are loaded as float32 "
-        f"({hardware().name} has no native {_short(saved)})"
+        f"{name}: its {dtype_name(saved)} weights are loaded as float32 "
+        f"({hardware().name} has no native {dtype_name(saved)})"
     )
     return torch.float32
+
+
+def warn_if_slow(asked: torch.dtype, name: str, device: Hardware | None = None) -> None:
+    """Say on stderr that the type set by hand for `name` is slow on `device`, if it is."""
+    device = device or hardware()
+    if not is_native(asked, device):
+        say_once(
+            f"{name}: {dtype_name(asked)} as asked, which is slow here "
+            f"({device.name} has no native {dtype_name(asked)}); float32 is faster"
+        )
 
 
 def is_native(dtype: torch.dtype, device: Hardware | None = None) -> bool:
@@ -186,7 +192,8 @@ def say_once(line: str) -> None:
     print(line, file=sys.stderr, flush=True)
 
 
-def _short(dtype: torch.dtype) -> str:
+def dtype_name(dtype: torch.dtype) -> str:
+    """As options and config files write it: `float32`, `bfloat16`."""
     return str(dtype).removeprefix("torch.")
 
 

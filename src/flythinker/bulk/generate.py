@@ -20,6 +20,7 @@ from flythinker.files import atomic_write
 from flythinker.generation.files import write_outputs
 from flythinker.generation.sampling import Sampling
 from flythinker.generation.writer import Writer
+from flythinker.hardware import Precision, as_dtype
 from flythinker.model_folder import load_model_folder
 
 Format = Literal["jsonl", "parquet"]
@@ -38,6 +39,7 @@ class BulkSetting:
         slots: texts at the same time in each actor.
         format: of the shards.
         engine: what an actor holds, `Writer` or vLLM.
+        dtype: of the weights; `auto` is for each actor to say, see `choose_dtype`.
     """
 
     model: str
@@ -46,6 +48,7 @@ class BulkSetting:
     slots: int = 8
     format: Format = "jsonl"
     engine: Engine = "local"
+    dtype: Precision = "auto"
 
 
 def generate_shards(
@@ -72,8 +75,8 @@ def generate_shards(
 def _writer(setting: BulkSetting) -> Work:
     """Load the model in an actor; returns what writes one shard."""
     if setting.engine == "vllm":
-        return vllm_work(setting.model, setting.sampling, setting.slots)
-    personal = load_model_folder(setting.model)
+        return vllm_work(setting.model, setting.sampling, setting.slots, as_dtype(setting.dtype))
+    personal = load_model_folder(setting.model, dtype=as_dtype(setting.dtype))
     writer = Writer(personal, setting.slots)
 
     def write(shard: Sequence[tuple[int, Example]]) -> list[str]:

@@ -17,6 +17,7 @@ from flythinker.cli.bench import app as bench_app
 from flythinker.cli.compare import app as comparison_app
 from flythinker.cli.data import app as data_app
 from flythinker.cli.doctor import app as doctor_app
+from flythinker.cli.options import Dtype
 from flythinker.cli.serve import app as serving_app
 from flythinker.errors import FlyThinkerError
 
@@ -102,6 +103,7 @@ def write(
     temperature: Temperature = 0.8,
     top_p: TopP = 0.95,
     seed: Seed = 0,
+    dtype: Dtype = "auto",
 ) -> None:
     """Write one text as a user would; it streams."""
     from flythinker.data.example import Example
@@ -109,11 +111,12 @@ def write(
     from flythinker.data.prompt import build_prompt
     from flythinker.generation.sampling import Sampling
     from flythinker.generation.stream import stream_text
+    from flythinker.hardware import as_dtype
     from flythinker.model_folder import load_model_folder
 
     if (user is None) == (history is None):
         raise typer.BadParameter("give either --user or --history")
-    personal = load_model_folder(model)
+    personal = load_model_folder(model, dtype=as_dtype(dtype))
     if history is not None:
         documents = read_history(history)
     else:
@@ -154,6 +157,7 @@ def generate(
     temperature: Temperature = 0.8,
     top_p: TopP = 0.95,
     seed: Seed = 0,
+    dtype: Dtype = "auto",
     ray: Ray = False,
     ray_address: RayAddress = None,
     actors: Actors = 1,
@@ -171,6 +175,7 @@ def generate(
     from flythinker.data.prompt import build_prompt
     from flythinker.generation.files import generate_file
     from flythinker.generation.sampling import Sampling, respond
+    from flythinker.hardware import as_dtype
     from flythinker.model_folder import load_model_folder
 
     if engine == "vllm" and not ray:
@@ -181,11 +186,11 @@ def generate(
         from flythinker.bulk.pool import Pool
 
         drawn = Sampling(max_new_tokens, temperature, top_p, seed)
-        setting = BulkSetting(model, drawn, shard_rows, batch_size, shard_format, engine)
+        setting = BulkSetting(model, drawn, shard_rows, batch_size, shard_format, engine, dtype)
         generate_shards(examples, setting, Pool(ray_address, actors, actor_cpus), out)
         Console().print(f"{len(examples)} outputs in {out}/", highlight=False)
         return
-    personal = load_model_folder(model)
+    personal = load_model_folder(model, dtype=as_dtype(dtype))
     prompts = [build_prompt(example, personal.tokenizer, personal.prompt) for example in examples]
     sampling = Sampling(max_new_tokens, temperature, top_p, seed)
     generate_file(prompts, partial(respond, personal), examples, out, sampling, batch_size)
@@ -209,6 +214,7 @@ def evaluate(
     ] = None,
     limit: Limit = None,
     batch_size: Annotated[int, typer.Option(min=1)] = 4,
+    dtype: Dtype = "auto",
     report: Annotated[
         Path | None, typer.Option(help="Write an HTML report here, and Markdown beside it.")
     ] = None,
@@ -225,6 +231,7 @@ def evaluate(
     from flythinker.evaluation.compare import compare, compare_positions
     from flythinker.evaluation.evaluate import describe_environment
     from flythinker.evaluation.evaluate import evaluate as run
+    from flythinker.hardware import as_dtype
     from flythinker.model_folder import load_tokenizer
     from flythinker.reporting.report import results_table, write_report
 
@@ -239,7 +246,7 @@ def evaluate(
         from flythinker.bulk.pool import Pool
 
         measure = BulkMeasure(Pool(ray_address, actors, actor_cpus), shard_rows)
-    results = run(examples, models, files, batch_size, measure)
+    results = run(examples, models, files, batch_size, measure, as_dtype(dtype))
     first = baseline or results[0].name
     if report is not None:
         # the texts are cut in segments as the first model reads them

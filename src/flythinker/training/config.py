@@ -15,6 +15,7 @@ from transformers import TrainingArguments
 
 from flythinker.data.prompt import PromptConfig
 from flythinker.errors import FlyThinkerError
+from flythinker.hardware import hardware, processor, warn_if_slow
 from flythinker.model.config import Injection, Projection
 
 
@@ -70,6 +71,8 @@ class FlyThinkerTrainingArguments(TrainingArguments):
     """transformers' `TrainingArguments` and what two parts need.
 
     Attributes:
+        bf16: compute in bf16; `auto`, as it is given, becomes whether the hardware multiplies bf16
+            natively, and `bf16_asked` keeps what was given.
         reasoner_learning_rate: of the Reasoner; default: `learning_rate`, which is the Generator's.
         projection_learning_rate: of the linear projection; default: `reasoner_learning_rate`.
         fusion_warmup_steps: ramp λ linearly from 0 over this many optimizer steps.
@@ -82,6 +85,8 @@ class FlyThinkerTrainingArguments(TrainingArguments):
             run may go on with more or fewer of them.
     """
 
+    bf16: bool | Literal["auto"] = "auto"
+    bf16_asked: bool | Literal["auto"] = field(init=False, repr=False, default="auto")
     reasoner_learning_rate: float | None = None
     projection_learning_rate: float | None = None
     fusion_warmup_steps: int = 0
@@ -96,6 +101,14 @@ class FlyThinkerTrainingArguments(TrainingArguments):
             self.load_best_model_at_end = True
         if self.global_batch_size is not None:
             self.gradient_accumulation_steps = self._accumulation(self.global_batch_size)
+        self.bf16_asked = self.bf16
+        computing = processor() if self.use_cpu else hardware()  # type: ignore[has-type]
+        # transformers refuses bf16 on a CPU that it was not told to use
+        self.use_cpu = computing.device == "cpu"
+        if self.bf16 == "auto":
+            self.bf16 = computing.native_bf16 and not self.fp16
+        elif self.bf16:
+            warn_if_slow(torch.bfloat16, "training.bf16", computing)
         super().__post_init__()
 
     def _accumulation(self, rows: int) -> int:
@@ -152,8 +165,6 @@ _TRAINING_DEFAULTS = {
     "report_to": ["tensorboard"],
     "logging_steps": 10,
     "save_total_limit": 2,
-    # transformers refuses bf16 on a CPU that it was not told to use
-    "use_cpu": not torch.accelerator.is_available(),
 }
 
 

@@ -18,6 +18,7 @@ from flythinker.data.example import Example, read_examples, sample_examples
 from flythinker.data.prompt import PromptConfig
 from flythinker.errors import FlyThinkerError
 from flythinker.files import atomic_write
+from flythinker.hardware import choose_dtype
 from flythinker.model import FlyThinkerForCausalLM
 from flythinker.model_folder import load_tokenizer, save_model_folder
 from flythinker.training.config import LoraSection, ModelSection, RunConfig
@@ -179,7 +180,7 @@ def build_model(section: ModelSection, lora: LoraSection | None) -> PreTrainedMo
     """
     unset_hf_deepspeed_config()  # ZeRO-3 cuts the whole model, not its parts while they are made
     settings = {f.name: getattr(section, f.name) for f in fields(section)}
-    settings["dtype"] = getattr(torch, section.dtype)
+    settings["dtype"] = choose_dtype(None, getattr(torch, section.dtype), "model.dtype")
     if section.reasoner is None and section.fusion_weight != 0:
         raise FlyThinkerError(
             "model: without a reasoner this is SFT: set model.fusion_weight to 0 (or name one)"
@@ -228,11 +229,12 @@ def _forget(output: Path) -> None:
 def _describe(config: RunConfig) -> dict[str, Any]:
     described = asdict(config) | {"training": config.training.to_dict()}
     # a date; and what may differ between processes, and between a run and its resumption
-    varying = ["logging_dir", "local_rank"]
+    varying = ["logging_dir", "local_rank", "use_cpu"]
     if config.training.global_batch_size is None:
         varying.append("global_batch_size")
     else:
         varying.append("gradient_accumulation_steps")  # follows from the number of processes
     for name in varying:
         described["training"].pop(name, None)
+    described["training"]["bf16"] = config.training.bf16_asked  # `auto` may differ elsewhere
     return described
