@@ -8,9 +8,11 @@ from flythinker.doctor.facts import Facts, Package
 from flythinker.doctor.measure import Measured
 
 GB = 1e9
-# what configs/sotu.yaml takes (docs/training.md); on disk: the backbone in the cache, two models, and
-# for each a checkpoint with the two moments of its optimizer, all in float32
+# what configs/sotu.yaml takes (docs/training.md); on disk, float32: the backbone in the cache, two
+# models, and for each a checkpoint with the two moments of its optimizer
 _MEMORY, _DISK = 6 * GB, 6 * GB
+
+_HOLD_BACK = ("ATEN_CPU_CAPABILITY", "ONEDNN_MAX_CPU_ISA")
 
 
 @dataclass(frozen=True)
@@ -84,28 +86,28 @@ def _gpus(facts: Facts) -> Iterator[Problem]:
 
 
 def _processor(facts: Facts) -> Iterator[Problem]:
-    if facts.processor and facts.threads:
-        usable = facts.processor.usable
-        fitting = max(1, int(usable))
-        if facts.threads.within > fitting:
-            yield Problem(
-                "warning",
-                f"torch starts {facts.threads.within} threads, this process may use "
-                f"{usable:g} CPUs: they wait for each other",
-                f"set OMP_NUM_THREADS={fitting}",
-            )
-        load = facts.processor.load
-        if load is not None and facts.processor.cpus and load > facts.processor.cpus + 0.5:
-            yield Problem(
-                "warning",
-                f"other work runs here: a load of {load:.1f} on {facts.processor.cpus} CPUs",
-                "what is measured now is too slow; ask again when it is quiet",
-            )
-    for name in ("ATEN_CPU_CAPABILITY", "ONEDNN_MAX_CPU_ISA"):
-        if facts.threads and name in facts.threads.environment:
-            value = facts.threads.environment[name]
-            what = f"{name}={value} may hold the processor below what it can do"
-            yield Problem("warning", what, f"unset {name}, unless you mean it")
+    if facts.processor is None or facts.threads is None:
+        return
+    usable, cpus, load = facts.processor.usable, facts.processor.cpus, facts.processor.load
+    fitting = max(1, int(usable))
+    if facts.threads.within > fitting:
+        yield Problem(
+            "warning",
+            f"torch starts {facts.threads.within} threads, but this process may use {usable:g} "
+            "CPUs: they wait for each other",
+            f"set OMP_NUM_THREADS={fitting}",
+        )
+    if load is not None and cpus is not None and load > cpus + 0.5:
+        yield Problem(
+            "warning",
+            f"other work runs here: a load of {load:.1f} on {cpus} CPUs",
+            "what is measured now is too slow; ask again when it is quiet",
+        )
+    held = {n: v for n, v in facts.threads.environment.items() if n in _HOLD_BACK}
+    if held:
+        settings = " and ".join(f"{name}={value}" for name, value in held.items())
+        what = f"{settings}: the processor may do less than it can"
+        yield Problem("warning", what, f"unset {' '.join(held)}, unless you mean it")
 
 
 def _room(facts: Facts) -> Iterator[Problem]:
@@ -114,25 +116,24 @@ def _room(facts: Facts) -> Iterator[Problem]:
             "warning",
             f"{facts.memory.available / GB:.1f} GB of memory are free; training smollm2-135m "
             f"with its Reasoner takes about {_MEMORY / GB:.0f}",
-            "close what else runs, or train by LoRA with gradient accumulation (docs/training.md)",
+            "close what else runs; docs/training.md says how to train in less",
         )
     for name, folder in (facts.folders or {}).items():
         if not folder.writable:
             do = "set FLYTHINKER_CACHE to a folder of yours" if name == "cache" else "change it"
             yield Problem("warning", f"{folder.path} cannot be written to", do)
         elif folder.free_bytes < _DISK and name != "hub":
-            what = f"{folder.free_bytes / GB:.1f} GB are free for {folder.path}; the demo and "
+            free, need = f"{folder.free_bytes / GB:.1f} GB", f"{_DISK / GB:.0f}"
+            what = f"{free} are free for {folder.path}; the demo writes about {need}"
             do = "make room" if name == "here" else "make room, or set FLYTHINKER_CACHE elsewhere"
-            yield Problem(
-                "warning", f"{what}the weights that it makes take about {_DISK / GB:.0f}", do
-            )
+            yield Problem("warning", what, do)
 
 
 def _embedded(facts: Facts) -> Iterator[Problem]:
     for one in facts.embedded or ():
         if one.installed is None:
-            lack = f"the embedded {one.what} is not installed; {one.use} need it"
-            yield Problem("warning", lack, f"`{one.command}`")
+            what = f"{one.package}, the embedded {one.what}, is not installed; it is for {one.use}"
+            yield Problem("warning", what, f"`{one.command}`")
 
 
 def _precision(native_bf16: bool | None, measured: Measured | None) -> Iterator[Problem]:

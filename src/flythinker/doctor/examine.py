@@ -79,25 +79,25 @@ def examine(measuring: bool = True) -> Examination:
 def _choose(facts: Facts) -> tuple[Choices, bool]:
     import torch
 
-    from flythinker.hardware import can_pack, can_use_int8, hardware
+    from flythinker.hardware import can_pack, can_use_int8, dtype_name, hardware
 
     here = hardware()
     native = here.native_bf16
-    kernels = ["transformers' layers, grouped attention"]
-    types = [dtype for dtype in (torch.float32, torch.bfloat16) if can_pack(dtype)]
-    if here.device == "cpu" and types:
-        packed = " and ".join(str(dtype).removeprefix("torch.") for dtype in types)
-        kernels = [f"packed {packed} weights", "fused layers of Llama, Qwen2 and Qwen3"]
-    if here.device == "cpu" and can_use_int8(torch.bfloat16) and native:
-        kernels.append("int8 where it is asked for")
+    kernels = ["transformers' layers with grouped attention"]
+    if here.device == "cpu":
+        types = [dtype_name(dtype) for dtype in (torch.float32, torch.bfloat16) if can_pack(dtype)]
+        kernels = [f"packed weights in {' and '.join(types)}"] if types else []
+        kernels.append("fused layers of Llama, Qwen2 and Qwen3")
+        if native and can_use_int8(torch.bfloat16):
+            kernels.append("int8 where it is asked for")
     installed = {package.name: package.installed for package in facts.packages or ()}
     engines = ["the Writer, in the command's own process"]
     if installed.get("vllm"):
         engines.append("vLLM by `--engine vllm`")
     if installed.get("ray"):
         engines.append("actors by `--ray`")
-    training = "bfloat16 autocast" if native else "float32"
-    writing = "the type it was saved in" if native else "float32"
+    training = "bf16 autocast" if native else "float32"
+    writing = "a model's own type" if native else "float32"
     choices = Choices(here.device, here.name, native, training, writing, kernels, engines)
     return choices, native
 

@@ -281,7 +281,8 @@ def packages() -> list[Package]:
 
 
 def _package(requirement: Any, needed_by: str) -> Package:
-    name, supported = requirement.name, str(requirement.specifier)
+    name = requirement.name
+    supported = ",".join(sorted(map(str, requirement.specifier), reverse=True))  # >= before <
     installed = _installed(name)
     if installed is None:
         return Package(name, None, supported, needed_by, "missing")

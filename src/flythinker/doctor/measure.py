@@ -3,6 +3,7 @@
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import partial
 from statistics import median
 from typing import TYPE_CHECKING
 
@@ -12,7 +13,7 @@ if TYPE_CHECKING:
     import torch
 
 _SIZES = (128, 256, 512, 1024, 2048, 4096, 8192)
-_ENOUGH_SECONDS = 0.1  # of one product: the next size would take eight times as long
+_ENOUGH_SECONDS = 0.05  # of one product: the next size would take eight times as long
 _READ_BYTES = 2**28  # far more than any cache holds
 _PROMPT_TOKENS, _NEW_TOKENS = 200, 24
 
@@ -71,7 +72,7 @@ def gflops(device: "torch.device", dtype: "torch.dtype") -> float:
     best = 0.0
     for size in _SIZES:
         a = torch.ones(size, size, device=device, dtype=dtype)
-        seconds = min(_seconds(device, lambda a=a: a @ a) for _ in range(3))
+        seconds = min(_seconds(device, partial(torch.mm, a, a)) for _ in range(3))
         best = max(best, 2 * size**3 / seconds / 1e9)
         if seconds > _ENOUGH_SECONDS:
             break

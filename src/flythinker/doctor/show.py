@@ -9,7 +9,7 @@ from rich.text import Text
 
 from flythinker.doctor.advice import GB
 from flythinker.doctor.examine import Choices, Examination
-from flythinker.doctor.facts import Embedded, Facts, Folder, Gpu, Package
+from flythinker.doctor.facts import Embedded, Facts, Gpu, Package
 from flythinker.doctor.measure import Measured
 
 _SHOWN_PACKAGES = ("torch", "transformers", "peft", "accelerate", "vllm", "ray")
@@ -48,7 +48,8 @@ def _machine(facts: Facts) -> Rows:
     else:
         cores = f"{processor.cores or '?'} cores, {processor.usable:g} CPUs for this process"
         yield "Processor", f"{processor.name} ({processor.architecture}); {cores}"
-        yield "", ", ".join(processor.instruction_sets)
+        if processor.instruction_sets:
+            yield "", ", ".join(processor.instruction_sets)
     if facts.gpus is None:
         yield "GPU", _unknown(facts, "gpus")
     else:
@@ -79,9 +80,11 @@ def _software(facts: Facts) -> Rows:
     bad = [one for one in others if one.state != "ok"]
     lines = [python, *map(_package, shown), *map(_package, bad)]
     yield "Software", Text(", ").join(lines)
-    yield "torch for", facts.torch_build or _unknown(facts, "torch_build")
-    extras = Text(", ").join(_extra(name, packages) for name in _EXTRAS)
-    yield "Extras", extras
+    yield "Torch for", facts.torch_build or _unknown(facts, "torch_build")
+    lacking = {one.needed_by for one in packages if one.state == "missing"}
+    there = [name for name in _EXTRAS if name not in lacking]
+    without = [f"without {name}" for name in _EXTRAS if name in lacking]
+    yield "Extras", ", ".join(there + without)
 
 
 def _package(package: Package) -> Text:
@@ -94,29 +97,19 @@ def _package(package: Package) -> Text:
     return text
 
 
-def _extra(name: str, packages: list[Package]) -> Text:
-    lacking = [one.name for one in packages if one.needed_by == name and one.state == "missing"]
-    mark, style = ("without", "dim") if lacking else ("with", "")
-    return Text(f"{mark} {name}", style)
-
-
 def _places(facts: Facts) -> Rows:
     if facts.embedded is None:
         yield "Embedded", _unknown(facts, "embedded")
     else:
         yield "Embedded", "\n".join(map(_embedded, facts.embedded))
     if facts.folders is None:
-        yield "Folders", _unknown(facts, "folders")
-    else:
-        yield "Folders", "\n".join(map(_folder, facts.folders.values()))
+        yield "Disk", _unknown(facts, "folders")
+    for name, folder in (facts.folders or {}).items():
+        yield f"Disk, {name}", f"{folder.path}, {_gb(folder.free_bytes)} free; {folder.content}"
 
 
 def _embedded(one: Embedded) -> str:
     return f"{one.what}: {one.package} {one.installed or 'not installed'}"
-
-
-def _folder(folder: Folder) -> str:
-    return f"{folder.path} ({folder.content}), {_gb(folder.free_bytes)} free"
 
 
 def _choices(choices: Choices | None) -> Rows:
@@ -131,19 +124,18 @@ def _choices(choices: Choices | None) -> Rows:
 def _measured(measured: Measured | None) -> Rows:
     if measured is None:
         return
-    counts = f"{measured.threads} threads" if measured.device == "cpu" else measured.device
-    products = (measured.float32_gflops, measured.bf16_gflops)
-    yield (
-        f"Measured, {counts}",
-        f"products: {_number(products[0])} GFLOP/s in float32, {_number(products[1])} in bf16; "
-        f"memory: {_number(measured.bandwidth_gbs)} GB/s",
-    )
+    threads = f"{measured.threads} thread{'s' if measured.threads > 1 else ''}"
+    counts = f"{threads} of the CPU" if measured.device == "cpu" else measured.device
+    yield "Measured on", counts
+    products = (_number(measured.float32_gflops), _number(measured.bf16_gflops))
+    yield "Products", f"{products[0]} GFLOP/s in float32, {products[1]} in bf16"
+    yield "Reading", f"{_number(measured.bandwidth_gbs)} GB/s"
     times = {"float32": measured.float32_token_ms, "bf16": measured.bf16_token_ms}
     tokens = [f"{value:.1f} ms in {name}" for name, value in times.items() if value]
     if tokens:
-        yield "", "a token of smollm2-135m: " + ", ".join(tokens)
+        yield "A token", ", ".join(tokens) + " (smollm2-135m, one text)"
     for name, why in measured.unknown.items():
-        yield "", f"{name}: {why}"
+        yield "", Text(f"{name}: {why}", "dim")
 
 
 def _advice(found: Examination) -> Iterable[RenderableType]:
