@@ -9,7 +9,7 @@ VLLM_BIN := .venv-vllm/bin
 FLY := $(BIN)/flythinker
 DEMO := runs/demo
 
-.PHONY: setup setup-vllm demo test test-slow test-vllm lint format clean-demo
+.PHONY: setup setup-vllm demo test test-avx2 test-slow test-vllm lint format clean-demo
 
 setup: .venv/.installed
 
@@ -43,6 +43,11 @@ demo: setup
 
 test: setup
 	$(BIN)/pytest -n auto
+
+# Writing and training on an older processor: torch and oneDNN read these when a process starts.
+test-avx2: setup
+	ATEN_CPU_CAPABILITY=avx2 ONEDNN_MAX_CPU_ISA=AVX2 \
+	  $(BIN)/pytest -n auto tests/generation tests/training
 
 # vLLM pins what it needs, so it lives in an environment of its own; texts alone need no torchvision
 # and no torchaudio, whose builds seldom fit

@@ -130,6 +130,7 @@ def config_file(backbone: Path, data: Path, tmp_path: Path) -> Path:
             "save_strategy": "no",
             "disable_tqdm": True,
             "use_cpu": True,
+            "bf16": False,  # the same numbers on every machine
         },
     }
     file = tmp_path / "config.yaml"

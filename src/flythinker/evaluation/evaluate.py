@@ -16,6 +16,7 @@ from flythinker.data.example import Example
 from flythinker.data.prompt import PromptConfig
 from flythinker.evaluation.compare import MethodResult
 from flythinker.generation.files import read_outputs
+from flythinker.hardware import dtype_name
 from flythinker.model_folder import PersonalModel, load_model_folder, read_prompt
 from flythinker.scoring import token_losses
 
@@ -88,6 +89,7 @@ def describe_model(personal: PersonalModel) -> dict[str, Any]:
     reasoner = config.reasoner_config
     parameters = {
         "Generator parameters": _millions(personal.model.generator),
+        "weights": dtype_name(personal.model.dtype),
         "Reasoner": "none"
         if reasoner is None
         else f"{reasoner.num_hidden_layers} layers, {_millions(personal.model.reasoner)}",
