@@ -101,7 +101,7 @@ def _processor(facts: Facts) -> Iterator[Problem]:
         yield Problem(
             "warning",
             f"other work runs here: a load of {load:.1f} on {cpus} CPUs",
-            "what is measured now is too slow; ask again when it is quiet",
+            "everything takes longer now, what is measured here too; ask again when it is quiet",
         )
     held = {n: v for n, v in facts.threads.environment.items() if n in _HOLD_BACK}
     if held:

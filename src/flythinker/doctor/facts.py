@@ -348,4 +348,4 @@ def _folder(path: Path, content: str, ready: bool = False) -> Folder:
 def _shortened(path: Path) -> str:
     """With ~ for the home folder: what is shown here is meant to be pasted into an issue."""
     home = Path.home()
-    return f"~/{path.relative_to(home)}" if path.is_relative_to(home) else str(path)
+    return str("~" / path.relative_to(home)) if path.is_relative_to(home) else str(path)

@@ -80,11 +80,11 @@ def _software(facts: Facts) -> Rows:
     bad = [one for one in others if one.state != "ok"]
     lines = [python, *map(_package, shown), *map(_package, bad)]
     yield "Software", Text(", ").join(lines)
-    yield "Torch for", facts.torch_build or _unknown(facts, "torch_build")
+    yield "torch for", facts.torch_build or _unknown(facts, "torch_build")
     lacking = {one.needed_by for one in packages if one.state == "missing"}
     there = [name for name in _EXTRAS if name not in lacking]
-    without = [f"without {name}" for name in _EXTRAS if name in lacking]
-    yield "Extras", ", ".join(there + without)
+    without = [name for name in _EXTRAS if name in lacking]
+    yield "Extras", f"{', '.join(there) or 'none'}; not installed: {', '.join(without) or 'none'}"
 
 
 def _package(package: Package) -> Text:
