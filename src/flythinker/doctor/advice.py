@@ -48,8 +48,8 @@ def _software(facts: Facts) -> Iterator[Problem]:
         )
     if facts.packages is None:
         yield Problem(
-            "error",
-            f"which packages are needed cannot be found: {facts.unknown.get('packages')}",
+            "warning",
+            f"which versions are supported cannot be found: {facts.unknown.get('packages')}",
             "install flythinker itself: `pip install .` in its checkout",
         )
     for package in facts.packages or ():
