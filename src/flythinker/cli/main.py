@@ -17,6 +17,7 @@ from flythinker.cli.bench import app as bench_app
 from flythinker.cli.compare import app as comparison_app
 from flythinker.cli.data import app as data_app
 from flythinker.cli.demo import app as demo_app
+from flythinker.cli.doctor import app as doctor_app
 from flythinker.cli.options import Dtype
 from flythinker.cli.serve import app as serving_app
 from flythinker.errors import FlyThinkerError
@@ -30,7 +31,8 @@ app.add_typer(data_app, name="data")
 app.add_typer(bench_app, name="bench")
 app.add_typer(keys_app, name="keys")
 app.add_typer(users_app, name="users")
-for commands in (comparison_app, demo_app, serving_app):  # without a name: they stand beside ours
+# without a name: they stand beside ours
+for commands in (comparison_app, demo_app, doctor_app, serving_app):
     app.add_typer(commands)
 
 DataFile = Annotated[Path, typer.Argument(help="Examples: .jsonl, .json, .csv or .parquet.")]
@@ -52,9 +54,12 @@ ShardRows = Annotated[int, typer.Option(help="With --ray: examples in a shard.",
 
 @app.callback()
 def common(
+    context: typer.Context,
     debug: Annotated[bool, typer.Option(help="Show the traceback of an error.")] = False,
 ) -> None:
     """Options before the command."""
+    if context.invoked_subcommand == "doctor":  # starts also where transformers does not
+        return
     from transformers.utils import logging
 
     logging.set_verbosity_error()

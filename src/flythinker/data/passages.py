@@ -13,8 +13,6 @@ from dataclasses import dataclass
 from functools import lru_cache
 from itertools import groupby
 
-from bm25s.stopwords import STOPWORDS_EN_PLUS
-
 from flythinker.data.example import Document, Example
 from flythinker.data.sentences import sentence_ends, split_sentences
 from flythinker.progress import track
@@ -197,4 +195,6 @@ def _is_heading(paragraph: str) -> bool:
 
 @lru_cache(maxsize=1)
 def _stopwords() -> frozenset[str]:
+    from bm25s.stopwords import STOPWORDS_EN_PLUS  # slow to import, and `--help` needs none of it
+
     return frozenset(STOPWORDS_EN_PLUS)
