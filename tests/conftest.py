@@ -1,6 +1,7 @@
 import re
 import signal
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -8,6 +9,7 @@ from typing import Any
 import pytest
 import torch
 import yaml
+from small_disk import may_mount, small_disk
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 from transformers import (
     AutoTokenizer,
@@ -36,6 +38,25 @@ TRAIN_ROWS = 20
 def interruptible() -> None:
     """Let Ctrl-C interrupt, also where the tests run as a background job that ignores it."""
     signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+@pytest.fixture
+def disk(tmp_path: Path) -> Iterator[Callable[[int], Path]]:
+    """`disk(megabytes)`: a folder that is a file system of that size."""
+    with ExitStack() as mounted:
+        yield lambda megabytes: mounted.enter_context(small_disk(tmp_path / "disk", megabytes))
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_pyfunc_call(pyfuncitem: pytest.Function) -> bool | None:
+    """A test with a `disk` that may not be mounted here runs in a namespace of its own."""
+    if "disk" not in pyfuncitem.fixturenames or may_mount():
+        return None
+    if not may_mount(apart=True):
+        pytest.skip("small file systems cannot be mounted here, not even by `unshare -rm`")
+    done = run_apart(pyfuncitem.nodeid)
+    assert done.returncode == 0, done.stdout + done.stderr
+    return True
 
 
 @pytest.fixture(scope="session")

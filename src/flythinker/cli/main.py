@@ -17,6 +17,7 @@ from flythinker.cli.bench import app as bench_app
 from flythinker.cli.compare import app as comparison_app
 from flythinker.cli.data import app as data_app
 from flythinker.cli.serve import app as serving_app
+from flythinker.disk import says_full
 from flythinker.errors import FlyThinkerError
 
 app = typer.Typer(
@@ -417,6 +418,8 @@ def main() -> None:
         problem = " ".join(str(error).split()) or type(error).__name__
         if isinstance(error, ModuleNotFoundError):
             problem += "; `pip install 'flythinker[eval,serve]'` brings what commands may need"
+        elif not isinstance(error, FlyThinkerError) and says_full(error, Path.cwd()):
+            problem += ": the disk is full: make room and run the same command again"
         elif not isinstance(error, FlyThinkerError | OSError):
             problem += " (unexpected; `flythinker --debug …` shows where)"
         print(f"error: {problem}", file=sys.stderr)
