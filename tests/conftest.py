@@ -4,12 +4,12 @@ from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from importlib.util import find_spec
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import pytest
 import torch
 import yaml
-from small_disk import may_mount, small_disk
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 from transformers import (
     AutoTokenizer,
@@ -23,6 +23,7 @@ from flythinker.data.example import Document, Example, write_examples
 from flythinker.training.config import RunConfig, load_config
 from flythinker.training.run import build_trainer
 from flythinker.training.trainer import FlyThinkerTrainer
+from small_disk import may_mount, run_apart, small_disk
 
 # Tests run side by side: threads of tiny operations would wait more than they compute.
 torch.set_num_threads(1)
@@ -41,10 +42,14 @@ def interruptible() -> None:
 
 
 @pytest.fixture
-def disk(tmp_path: Path) -> Iterator[Callable[[int], Path]]:
-    """`disk(megabytes)`: a folder that is a file system of that size."""
-    with ExitStack() as mounted:
-        yield lambda megabytes: mounted.enter_context(small_disk(tmp_path / "disk", megabytes))
+def disk() -> Iterator[Callable[[int], Path]]:
+    """`disk(megabytes)`: a folder that is a file system of that size.
+
+    Not below `tmp_path`, in which only the user of the tests may look: PostgreSQL is another one.
+    """
+    with TemporaryDirectory() as folder, ExitStack() as mounted:
+        Path(folder).chmod(0o755)
+        yield lambda megabytes: mounted.enter_context(small_disk(Path(folder) / "disk", megabytes))
 
 
 @pytest.hookimpl(tryfirst=True)
