@@ -32,12 +32,13 @@ def free_bytes(path: str | Path) -> int:
     return shutil.disk_usage(_existing(Path(path))).free
 
 
-def require_room(path: str | Path, needed: int, advice: str = "") -> None:
+def require_room(path: str | Path, needed: int, what: str = "", advice: str = "") -> None:
     """Refuse to begin what surely cannot end.
 
     Args:
         path: file or folder that is about to be written; it need not be there.
         needed: the bytes that it will take at least.
+        what: they are for, where `path` does not say it.
         advice: what else than making room helps.
 
     Raises:
@@ -45,10 +46,11 @@ def require_room(path: str | Path, needed: int, advice: str = "") -> None:
     """
     free = free_bytes(path)
     if needed > free:
+        of = f" ({what})" if what else ""
         other = f", or {advice}" if advice else ""
         raise DiskFull(
-            f"{path}: needs at least {decimal(needed)}, but {decimal(free)} are free on its disk: "
-            f"make room{other}"
+            f"{path}: needs at least {decimal(needed)}{of}, but {decimal(free)} are free on its "
+            f"disk: make room{other}"
         )
 
 

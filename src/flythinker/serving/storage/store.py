@@ -359,7 +359,8 @@ class Store:
                 rows = connection.execute(query).all()
             if not rows:
                 return
-            part, chars = [], 0
+            part: list[int] = []
+            chars = 0
             for number, length in rows:
                 chars += length
                 if part and chars > _PART_CHARS:
