@@ -1,12 +1,16 @@
 """Commands on a full disk: one line that names the file, before the work where that is possible."""
 
-import json
 import os
-import shutil
+import subprocess
+from pathlib import Path
 
+import pyarrow
+import pyarrow.parquet
 import pytest
+import torch
+from safetensors.torch import save_file
 
-from command import fail, flythinker, succeed
+from command import COMMAND, ENVIRONMENT, fail, succeed
 from flythinker.data.example import read_examples
 from flythinker.data.prompt import build_prompt
 from flythinker.disk import DiskFull
@@ -17,13 +21,9 @@ from flythinker.model_folder import load_model_folder
 from small_disk import fill
 
 
-def test_data_build_says_what_it_needs(disk, tmp_path):
-    folder = disk(4)
-    texts = tmp_path / "texts"
-    texts.mkdir()
-    for number in range(12):
-        (texts / f"{number}.txt").write_text(f"{number}: " + "It was a long day at sea. " * 800)
-    command = ("data", "build", "folder", "--path", texts, "--out", folder / "mine")
+def test_data_build_says_what_it_needs(disk):
+    folder = disk(64)
+    command = ("data", "build", "sotu", "--limit", 20, "--out", folder / "mine")
     filling = fill(folder, leave=50_000)
     line = fail(*command)
     assert f"error: {folder}/mine: needs at least" in line
@@ -43,10 +43,7 @@ def test_generate_says_what_it_needs(trained, data, disk):
 
 def test_the_backbone_is_not_converted_into_a_full_cache(disk, tmp_path, monkeypatch):
     folder = disk(4)
-    monkeypatch.setitem(os.environ, "FLYTHINKER_CACHE", str(folder))
-    import command
-
-    monkeypatch.setitem(command.ENVIRONMENT, "FLYTHINKER_CACHE", str(folder))
+    monkeypatch.setitem(ENVIRONMENT, "FLYTHINKER_CACHE", str(folder))
     text = tmp_path / "a.txt"
     text.write_text("It was a long day at sea.")
     line = fail("write", "--model", "smollm2-135m", "--history", text, "--query", "Go.")
@@ -55,32 +52,33 @@ def test_the_backbone_is_not_converted_into_a_full_cache(disk, tmp_path, monkeyp
     assert os.listdir(folder) == []
 
 
-@pytest.mark.parametrize("write", ["text", "safetensors", "torch", "parquet"])
+def write_text(path: Path, numbers: torch.Tensor) -> None:
+    with atomic_write(path) as file:
+        file.write(" ".join(map(str, numbers.tolist())))
+
+
+def write_parquet(path: Path, numbers: torch.Tensor) -> None:
+    with atomic_write(path, binary=True) as file:
+        pyarrow.parquet.write_table(pyarrow.table({"numbers": numbers.numpy()}), file)
+
+
+def write_weights(path: Path, numbers: torch.Tensor) -> None:
+    with atomic_folder(path) as partial:
+        save_file({"numbers": numbers}, partial / "model.safetensors")
+
+
+def write_states(path: Path, numbers: torch.Tensor) -> None:
+    with atomic_folder(path) as partial:
+        torch.save({"numbers": numbers}, partial / "optimizer.pt")
+
+
+@pytest.mark.parametrize("write", [write_text, write_parquet, write_weights, write_states])
 def test_what_any_library_writes_is_named(disk, write):
     """None of them says which file it was; torch does not even say that the disk is full."""
-    import pyarrow
-    import pyarrow.parquet
-    import torch
-    from safetensors.torch import save_file
-
     folder = disk(1)
     path = folder / "target"
-    tensors = {"weights": torch.randn(500_000)}
     with pytest.raises(DiskFull, match=f"^{path}: no room for it, its disk is full: make room"):
-        match write:
-            case "text":
-                with atomic_write(path) as file:
-                    file.write("x" * 2_000_000)
-            case "parquet":
-                table = pyarrow.table({"weights": tensors["weights"].numpy()})
-                with atomic_write(path, binary=True) as file:
-                    pyarrow.parquet.write_table(table, file)
-            case "safetensors":
-                with atomic_folder(path) as partial:
-                    save_file(tensors, partial / "model.safetensors")
-            case "torch":
-                with atomic_folder(path) as partial:
-                    torch.save(tensors, partial / "optimizer.pt")
+        write(path, torch.randn(500_000))
     assert os.listdir(folder) == []
 
 
@@ -108,9 +106,16 @@ def test_a_generation_cut_by_a_full_disk_goes_on(trained, data, disk):
     assert read_outputs(out, examples) == ["word " * 2000] * len(examples)
 
 
-def test_an_error_that_nobody_named_is_still_one_line(trained, data, disk):
-    """The page's folder cannot even be made: no inode is left."""
-    folder = disk(4)
-    shutil.copy(data / "val.jsonl", folder)
-    done = flythinker("data", "stats", folder / "val.jsonl", "--json")
-    assert json.loads(done.stdout)
+def test_an_error_that_nobody_named_is_one_line_too(data):
+    with open("/dev/full", "w") as full:
+        done = subprocess.run(
+            [*COMMAND, "data", "stats", data / "val.jsonl", "--json"],
+            stdout=full,
+            stderr=subprocess.PIPE,
+            text=True,
+            env=ENVIRONMENT,
+            check=False,
+        )
+    assert done.returncode != 0
+    assert "No space left on device: the disk is full: make room and run the same" in done.stderr
+    assert "Traceback" not in done.stderr

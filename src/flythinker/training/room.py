@@ -51,9 +51,9 @@ class RoomCheck(TrainerCallback):
         most, kept = last, last
         if args.save_total_limit:
             most, kept = min(last, args.save_total_limit + 1), min(last, args.save_total_limit)
+        new, new_at_the_end = (number - there for number in (most, kept))
         needed = max(
-            (most - there) * self.checkpoint_bytes,
-            (kept - there) * self.checkpoint_bytes + self.model_bytes,
+            new * self.checkpoint_bytes, new_at_the_end * self.checkpoint_bytes + self.model_bytes
         )
         what = f"{most} checkpoints at a time, then the model" if most else "the model"
         advice = "choose another training.output_dir"
