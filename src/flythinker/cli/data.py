@@ -13,6 +13,7 @@ from flythinker.data.check import check_example, describe
 from flythinker.data.example import (
     Example,
     iterate_examples,
+    least_bytes,
     read_examples,
     sample_examples,
     write_examples,
@@ -20,6 +21,7 @@ from flythinker.data.example import (
 from flythinker.data.folder import examples_from_documents, read_users
 from flythinker.data.longlamp import LongLampConfig, build_longlamp
 from flythinker.data.sotu import SotuSplit, build_sotu
+from flythinker.disk import require_room
 from flythinker.errors import FlyThinkerError
 from flythinker.progress import track
 
@@ -105,6 +107,7 @@ def stats(
 
 def _write(out: Path, splits: Mapping[str, Sequence[Example]], limit: int | None) -> None:
     files = {out / f"{name}.jsonl": sample_examples(e, limit) for name, e in splits.items()}
+    require_room(out, sum(map(least_bytes, files.values())), advice="choose another --out")
     for path, examples in files.items():
         write_examples(path, track(examples, f"Writing {path.name}", transient=True))
     _print_table({str(path): describe(examples) for path, examples in files.items()})

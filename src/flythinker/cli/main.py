@@ -20,6 +20,7 @@ from flythinker.cli.demo import app as demo_app
 from flythinker.cli.doctor import app as doctor_app
 from flythinker.cli.options import Dtype
 from flythinker.cli.serve import app as serving_app
+from flythinker.disk import says_full
 from flythinker.errors import FlyThinkerError
 
 app = typer.Typer(
@@ -431,6 +432,8 @@ def main() -> None:
         if isinstance(error, ModuleNotFoundError):
             problem += "; `pip install '.[eval,serve]'` in FlyThinker's checkout brings what "
             problem += "commands may need"
+        elif not isinstance(error, FlyThinkerError) and says_full(error, Path.cwd()):
+            problem += ": the disk is full: make room and run the same command again"
         elif not isinstance(error, FlyThinkerError | OSError):
             problem += " (unexpected; `flythinker --debug …` shows where)"
         print(f"error: {problem}", file=sys.stderr)

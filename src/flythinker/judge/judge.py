@@ -24,6 +24,7 @@ from rich.text import Text
 from flythinker.data.example import Example
 from flythinker.data.prompt import cut_to_tokens
 from flythinker.data.retrieval import retrieve
+from flythinker.disk import named_when_full
 from flythinker.errors import FlyThinkerError
 from flythinker.evaluation.compare import MIN_EXAMPLES
 from flythinker.evaluation.significance import Estimate, bootstrap_mean
@@ -115,8 +116,9 @@ def judge(
     partial = out.with_name(out.name + ".partial")
     prompts = json.dumps([question.prompt for question in questions])
     begun_with = json.dumps(dict(settings) | {"prompts": sha256(prompts.encode()).hexdigest()})
-    answers = _start_or_resume(partial, begun_with, questions)
-    asyncio.run(_ask_all(questions, ask, answers, partial, concurrency))
+    with named_when_full(partial):
+        answers = _start_or_resume(partial, begun_with, questions)
+        asyncio.run(_ask_all(questions, ask, answers, partial, concurrency))
 
     in_order = [answers[question] for question in questions]
     _check_enough(in_order, partial)

@@ -6,6 +6,7 @@ from hashlib import sha256
 from pathlib import Path
 
 from flythinker.data.prompt import Prompt
+from flythinker.disk import named_when_full
 from flythinker.files import complete_lines
 from flythinker.generation.sampling import Sampling, respond
 from flythinker.model_folder import load_model_folder
@@ -41,7 +42,7 @@ def write_aside(
             prompts = [Prompt(asked[key], [], ()) for key in batch]
             texts = respond(base, prompts, sampling, repetition_penalty=_REPETITION_PENALTY)
             known |= zip(batch, texts, strict=True)
-            with file.open("a", encoding="utf-8") as lines:
+            with named_when_full(file), file.open("a", encoding="utf-8") as lines:
                 lines.writelines(
                     json.dumps({"key": key, "text": known[key]}) + "\n" for key in batch
                 )

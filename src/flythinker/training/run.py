@@ -16,6 +16,7 @@ from transformers.integrations.deepspeed import unset_hf_deepspeed_config
 from flythinker.data.batch import Collator, Row, encode
 from flythinker.data.example import Example, read_examples, sample_examples
 from flythinker.data.prompt import PromptConfig
+from flythinker.disk import named_when_full
 from flythinker.errors import FlyThinkerError
 from flythinker.files import atomic_write
 from flythinker.hardware import choose_dtype
@@ -23,6 +24,7 @@ from flythinker.model import FlyThinkerForCausalLM
 from flythinker.model_folder import load_tokenizer, save_model_folder
 from flythinker.training.config import LoraSection, ModelSection, RunConfig
 from flythinker.training.processes import explained_loss, whole_state
+from flythinker.training.room import RoomCheck
 from flythinker.training.trainer import FlyThinkerTrainer
 
 _CONFIG_FILE = "config.yaml"
@@ -76,6 +78,7 @@ def train(config: RunConfig, restart: bool = False, recipe: Recipe = DEFAULT_REC
 
     Raises:
         FlyThinkerError: `output_dir` holds a run with other settings, or bad data.
+        DiskFull: there is no room, or there surely would be none; see `RoomCheck`.
     """
     output = Path(config.training.output_dir)
     model_folder = output / "model"
@@ -90,7 +93,8 @@ def train(config: RunConfig, restart: bool = False, recipe: Recipe = DEFAULT_REC
             shutil.rmtree(unfinished)
 
     trainer = build_trainer(config, recipe)
-    with explained_loss():
+    trainer.add_callback(RoomCheck(trainer.model, config.training))
+    with explained_loss(), named_when_full(output):
         trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
         state = whole_state(trainer)
         if trainer.is_world_process_zero():

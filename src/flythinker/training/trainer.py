@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Sequence
 from itertools import islice
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -19,6 +20,7 @@ from transformers.trainer_pt_utils import LengthGroupedSampler
 from transformers.trainer_utils import TrainOutput
 
 from flythinker.data.batch import IGNORED, Row, predicting_columns
+from flythinker.disk import named_when_full
 from flythinker.errors import FlyThinkerError
 from flythinker.progress import in_terminal
 from flythinker.training.config import FlyThinkerTrainingArguments
@@ -161,6 +163,11 @@ class FlyThinkerTrainer(Trainer):
         """
         rows = self.eval_dataset if eval_dataset is None else eval_dataset
         return super().get_eval_dataloader([*rows, *self._fillers(rows)])
+
+    def _save_checkpoint(self, *args: Any, **kwargs: Any) -> None:
+        folder = Path(self.args.output_dir) / f"checkpoint-{self.state.global_step}"
+        with named_when_full(folder):
+            super()._save_checkpoint(*args, **kwargs)
 
     def _fillers(self, rows: Sequence[Row]) -> list[Row]:
         if self.args.world_size == 1:
