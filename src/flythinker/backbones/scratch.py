@@ -1,7 +1,7 @@
 """Models from nothing: a part given by its sizes, and a tokenizer made of the training texts."""
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
 
 from filelock import FileLock
@@ -25,6 +25,9 @@ class Sizes:
         kv_heads: heads of keys and values; default: `heads`.
         intermediate: width inside a block's MLP; default: 8/3 of `width`, a multiple of 8.
         positions: longest row.
+
+    Raises:
+        ValueError: sizes that do not go together.
     """
 
     layers: int
@@ -34,16 +37,18 @@ class Sizes:
     intermediate: int | None = None
     positions: int = 2048
 
+    def __post_init__(self) -> None:
+        for field in fields(self):
+            value = getattr(self, field.name)
+            if value is not None and value < 1:
+                raise ValueError(f"{field.name} is {value}; it must be 1 or more")
+        if self.width % (2 * self.heads):
+            raise ValueError(f"width {self.width} is not an even multiple of {self.heads} heads")
+
     def config(
         self, tokenizer: PreTrainedTokenizerBase, attn_implementation: str | None = None
     ) -> LlamaConfig:
-        """The transformers config of these sizes, for the tokens of `tokenizer`.
-
-        Raises:
-            ValueError: sizes that do not go together.
-        """
-        if self.width % (2 * self.heads):
-            raise ValueError(f"width {self.width} is not an even multiple of {self.heads} heads")
+        """The transformers config of these sizes, for the tokens of `tokenizer`."""
         return LlamaConfig(
             vocab_size=len(tokenizer),
             hidden_size=self.width,
