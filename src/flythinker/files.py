@@ -1,6 +1,7 @@
 """Writing files so that a crash, Ctrl-C or a full disk never leaves a half-written one."""
 
 import errno
+import hashlib
 import os
 import shutil
 import tempfile
@@ -50,6 +51,17 @@ def complete_lines(path: Path) -> list[str]:
     if complete != content:
         os.truncate(path, len(complete))  # needs no room, as writing it anew would
     return complete.decode().splitlines()
+
+
+def content_hash(path: str | Path) -> str:
+    """SHA-256 of a file, in hex."""
+    with Path(path).open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def user_cache() -> Path:
+    """Where what can be made again is kept: `$FLYTHINKER_CACHE`, else `~/.cache/flythinker`."""
+    return Path(os.environ.get("FLYTHINKER_CACHE", Path.home() / ".cache" / "flythinker"))
 
 
 def _umask() -> int:

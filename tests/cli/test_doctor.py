@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 import torch
+
 from command import COMMAND, ENVIRONMENT
 
 OLD_PROCESSOR = {"ATEN_CPU_CAPABILITY": "avx2", "ONEDNN_MAX_CPU_ISA": "AVX2"}

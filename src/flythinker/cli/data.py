@@ -20,6 +20,7 @@ from flythinker.data.example import (
 )
 from flythinker.data.folder import examples_from_documents, read_users
 from flythinker.data.longlamp import LongLampConfig, build_longlamp
+from flythinker.data.novels import build_novels
 from flythinker.data.sotu import SotuSplit, build_sotu
 from flythinker.disk import require_room
 from flythinker.errors import FlyThinkerError
@@ -70,6 +71,24 @@ def build_folder_files(
 ) -> None:
     """Your own texts: each is asked for from the ones you wrote before it."""
     _write(out, examples_from_documents(read_users(path)), None)
+
+
+@build.command(
+    "novels", epilog="Example: flythinker data build novels --path novels.parquet --out data/novels"
+)
+def build_novels_files(
+    out: Out,
+    path: Annotated[
+        Path,
+        typer.Option(
+            help="Parquet file of author, title, year, text; or folder of Author_Title_Year.txt."
+        ),
+    ],
+    history: Annotated[int, typer.Option(min=1, help="Earlier passages an example holds.")] = 4,
+    limit: Limit = None,
+) -> None:
+    """Novels: each author's last book is held out, earlier books are history."""
+    _write(out, build_novels(path, history), limit)
 
 
 @app.command(epilog="Example: flythinker data check data/sotu/*.jsonl")

@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +25,6 @@ from flythinker.evaluation.compare import METRICS
 from flythinker.evaluation.evaluate import describe_environment
 from flythinker.evaluation.segments import SEGMENT_METRICS
 from flythinker.files import atomic_write
-from flythinker.model_folder import load_tokenizer
 from flythinker.reporting import plots
 from flythinker.reporting.page import Cell, Figure, Section, Table, Text, write_page
 from flythinker.reporting.report import (
@@ -36,6 +36,7 @@ from flythinker.reporting.report import (
     format_interval,
     format_value,
 )
+from flythinker.training.run import run_tokenizer
 
 _SHOWN = ("loss", "rouge1", "rouge2", "rougeL", "corpus_bleu", "meteor", "bertscore", "length")
 
@@ -50,7 +51,6 @@ def write_comparison(
     """
     section, references = comparison.section, [example.target for example in examples]
     written = {one.unit.id: one.texts for one in measured if one.texts is not None}
-    tokenizer = load_tokenizer(comparison.config.model.generator)
     data: dict[str, Any] = {
         "title": title,
         "examples": len(examples),
@@ -58,7 +58,9 @@ def write_comparison(
         "environment": describe_environment(),
         "results": result_rows(measured, references, section),
         "positions": position_rows(measured, section),
-        "segments": segment_rows(measured, references, section, tokenizer),
+        "segments": segment_rows(
+            measured, references, section, partial(run_tokenizer, comparison.config)
+        ),
         "personal": personal_rows(measured),
         "attribution": attribution(written, examples) if written else None,
         "efficiency": read_efficiency(comparison),

@@ -4,9 +4,11 @@ import json
 from collections.abc import Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import numpy as np
+from filelock import FileLock, Timeout
 from numpy.typing import NDArray
 
 from flythinker.comparison.config import Comparison, Unit
@@ -44,11 +46,23 @@ def read_test(comparison: Comparison) -> list[Example]:
 
 
 def run(comparison: Comparison, examples: Sequence[Example]) -> None:
-    """Run every unit; what is already measured is not repeated."""
+    """Run every unit; what is already measured is not repeated.
+
+    Several processes may run one comparison: a unit that another one is at is left to it.
+    """
+    work = Path(comparison.config.training.output_dir)
+    work.mkdir(parents=True, exist_ok=True)
     for number, unit in enumerate(comparison.units, start=1):
         title = f"{number} of {len(comparison.units)}: {unit.label}, seed {unit.seed}"
-        with part(title) if missing_files(comparison, unit) else nullcontext():
-            run_unit(comparison, unit, examples)
+        try:
+            with (
+                FileLock(work / f"{unit.id}.lock", blocking=False),
+                part(title) if missing_files(comparison, unit) else nullcontext(),
+            ):
+                run_unit(comparison, unit, examples)
+        except Timeout:
+            with part(f"{title}: another process is at it"):
+                pass
 
 
 def collect(comparison: Comparison, examples: Sequence[Example]) -> list[Measured]:

@@ -1,6 +1,6 @@
 """From what was measured to rows: seeds pooled, each entry against the best baseline."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from typing import Any
 
@@ -67,10 +67,16 @@ def segment_rows(
     measured: Sequence[Measured],
     references: Sequence[str],
     section: CompareSection,
-    tokenizer: PreTrainedTokenizerBase,
+    load_tokenizer: Callable[[], PreTrainedTokenizerBase],
 ) -> list[dict[str, Any]]:
-    """Text metrics by segment, in the form of `position_rows`."""
+    """Text metrics by segment, in the form of `position_rows`.
+
+    The tokenizer is loaded only if there are texts to cut.
+    """
     written = [one for one in measured if one.texts is not None]
+    if not written:
+        return []
+    tokenizer = load_tokenizer()
     by_unit = {
         one.unit.id: metrics_by_segment(
             one.texts or [],

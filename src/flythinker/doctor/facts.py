@@ -319,9 +319,10 @@ def embedded() -> list[Embedded]:
 
 def folders() -> dict[str, Folder]:
     """Where models are kept between runs, and where this command was started."""
-    from flythinker.backbones.smollm2 import BACKBONE, cache_folder
+    from flythinker.backbones.smollm2 import BACKBONE
+    from flythinker.files import user_cache
 
-    root = cache_folder()
+    root = user_cache()
     ready = (root / BACKBONE / "config.json").exists()
     kept = f"{BACKBONE} is ready" if ready else f"{BACKBONE} comes here at its first use, 0.5 GB"
     found = {

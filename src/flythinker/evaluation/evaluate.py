@@ -122,4 +122,5 @@ def describe_environment() -> dict[str, str]:
 
 
 def _millions(part: torch.nn.Module) -> str:
-    return f"{sum(parameter.numel() for parameter in part.parameters()) / 1e6:.0f} M"
+    millions = sum(parameter.numel() for parameter in part.parameters()) / 1e6
+    return f"{millions:.{0 if millions >= 10 else 2}f} M"

@@ -70,7 +70,7 @@ class Method:
         """The model that writes: the trained one, or the Generator as it comes."""
         if self.trains:
             return load_model_folder(str(self.folder / "train" / "model"))
-        return load_model_folder(self.config.model.generator, self.config.prompt)
+        return load_model_folder(self.config.model.pretrained(), self.config.prompt)
 
 
 @dataclass

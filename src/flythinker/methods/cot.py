@@ -97,7 +97,7 @@ class CoT(Tuned):
             )
             messages.append(message_ids(request, tokenizer))
         return write_aside(
-            self.config.model.generator,
+            self.config.model.pretrained(),
             messages,
             self.rationale_tokens,
             self.shared / "rationales.jsonl",

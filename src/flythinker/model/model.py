@@ -267,6 +267,11 @@ class FlyThinkerForCausalLM(PreTrainedModel, ThinkingGenerationMixin):
             assert loss is not None
             head = self.reasoner.get_input_embeddings().weight
             drafts = kept(thoughts, logits_to_keep)
+            if reasoner_input_ids is not None:  # it has read nothing of the Generator's prompt
+                columns = _positions(input_ids, attention_mask, 0)
+                assert prompt_length is not None
+                in_prompt = columns < prompt_length[:, None] - 1
+                targets = targets.masked_fill(kept(in_prompt, logits_to_keep), -100)
             draft_loss = chunked_cross_entropy(drafts, head, targets, num_items_in_batch)
             loss = loss + draft_loss_weight * draft_loss
         return FlyThinkerOutput(

@@ -10,10 +10,19 @@ from typing import Any
 import torch
 import yaml
 from torch import Tensor
-from transformers import PreTrainedModel, PreTrainedTokenizerBase, set_seed
+from transformers import (
+    AutoModel,
+    AutoModelForCausalLM,
+    PreTrainedModel,
+    PreTrainedTokenizerBase,
+    set_seed,
+)
 from transformers.integrations.deepspeed import unset_hf_deepspeed_config
 
+from flythinker.backbones.scratch import Sizes, trained_tokenizer
+from flythinker.data import batch
 from flythinker.data.batch import Collator, Row, encode
+from flythinker.data.encoded import encode_file
 from flythinker.data.example import Example, read_examples, sample_examples
 from flythinker.data.prompt import PromptConfig
 from flythinker.disk import named_when_full
@@ -109,7 +118,7 @@ def _save(
     """Write the model folder; `state` is what `whole_state` says."""
     model = trainer.model
     if state is not None:
-        model = build_model(config.model, config.lora)
+        model = build_model(config.model, config.lora, trainer.processing_class)
         model.load_state_dict(state)
     training = {
         "log_history": trainer.state.log_history,
@@ -129,19 +138,32 @@ def build_trainer(config: RunConfig, recipe: Recipe = DEFAULT_RECIPE) -> FlyThin
         FlyThinkerError: see `load_rows` and `build_model`.
     """
     set_seed(config.training.seed)
-    try:
-        tokenizer = load_tokenizer(config.model.generator)
-    except (ValueError, OSError) as error:
-        raise FlyThinkerError(f"model.generator: {error}") from error
+    tokenizer = run_tokenizer(config)
     rows, validation = load_rows(config, tokenizer, recipe.encode)
     return recipe.trainer(
-        model=build_model(config.model, config.lora),
+        model=build_model(config.model, config.lora, tokenizer),
         args=config.training,
         train_dataset=rows,
         eval_dataset=validation,
         data_collator=recipe.collator(tokenizer.pad_token_id),
         processing_class=tokenizer,
     )
+
+
+def run_tokenizer(config: RunConfig) -> PreTrainedTokenizerBase:
+    """The Generator's tokenizer; for one from scratch, that of the training texts.
+
+    Raises:
+        FlyThinkerError: a name that does not work, or see `trained_tokenizer`.
+    """
+    model = config.model
+    if isinstance(model.generator, Sizes):
+        assert model.vocabulary is not None
+        return load_tokenizer(str(trained_tokenizer(config.data.train, model.vocabulary)))
+    try:
+        return load_tokenizer(model.generator)
+    except (ValueError, OSError) as error:
+        raise FlyThinkerError(f"model.generator: {error}") from error
 
 
 def last_checkpoint(output: Path) -> Path | None:
@@ -158,38 +180,64 @@ def last_checkpoint(output: Path) -> Path | None:
 def load_rows(
     config: RunConfig, tokenizer: PreTrainedTokenizerBase, encode: Encode = encode
 ) -> tuple[list[Row], list[Row] | None]:
-    """Encoded training and validation examples."""
+    """Encoded training and validation examples.
+
+    Rows of the ordinary `encode` are kept in the user's cache, see `encode_file`.
+    """
     data = config.data
-    rows = encode(
-        sample_examples(read_examples(data.train), data.max_train), tokenizer, config.prompt
-    )
+
+    def read(path: str, limit: int | None) -> list[Row]:
+        if encode is batch.encode:
+            return encode_file(path, limit, tokenizer, config.prompt)
+        return encode(sample_examples(read_examples(path), limit), tokenizer, config.prompt)
+
+    rows = read(data.train, data.max_train)
+    if data.loss_on == "all":
+        if encode is not batch.encode:
+            raise FlyThinkerError(
+                "data.loss_on: this method makes rows of its own, of which only the response can "
+                "be learned: leave it at response"
+            )
+        rows = [{**row, "labels": row["input_ids"]} for row in rows]
     if not rows:
         raise FlyThinkerError(f"{data.train}: no examples to train on")
     if data.validation is None:
         if config.training.eval_strategy != "no":
             raise FlyThinkerError("training.eval_strategy needs data.validation: name a file")
         return rows, None
-    examples = sample_examples(read_examples(data.validation), data.max_validation)
-    validation = encode(examples, tokenizer, config.prompt)
+    validation = read(data.validation, data.max_validation)
     if not validation:
         raise FlyThinkerError(f"{data.validation}: no examples to evaluate on")
     return rows, validation
 
 
-def build_model(section: ModelSection, lora: LoraSection | None) -> PreTrainedModel:
-    """Join the two pretrained parts, with adapters if asked for.
+def build_model(
+    section: ModelSection,
+    lora: LoraSection | None,
+    tokenizer: PreTrainedTokenizerBase | None = None,
+) -> PreTrainedModel:
+    """Join the two parts, pretrained or from scratch, with adapters if asked for.
+
+    Parts from scratch need the `tokenizer`. They are drawn in turn, the Generator first: with one
+    seed it is the same with and without a Reasoner.
 
     Raises:
         FlyThinkerError: a setting or a name that does not work, with the reason.
     """
     unset_hf_deepspeed_config()  # ZeRO-3 cuts the whole model, not its parts while they are made
     settings = {f.name: getattr(section, f.name) for f in fields(section)}
+    del settings["vocabulary"]  # it is the tokenizer's
     settings["dtype"] = choose_dtype(None, getattr(torch, section.dtype), "model.dtype")
     if section.reasoner is None and section.fusion_weight != 0:
         raise FlyThinkerError(
             "model: without a reasoner this is SFT: set model.fusion_weight to 0 (or name one)"
         )
     try:
+        for part, auto in (("generator", AutoModelForCausalLM), ("reasoner", AutoModel)):
+            if isinstance(sizes := settings[part], Sizes):
+                assert tokenizer is not None
+                sizes = sizes.config(tokenizer, section.attn_implementation)
+                settings[part] = auto.from_config(sizes, dtype=settings["dtype"])
         model = FlyThinkerForCausalLM.from_generator_reasoner_pretrained(**settings)
     except (ValueError, OSError) as error:
         raise FlyThinkerError(f"model: {error}") from error

@@ -148,7 +148,7 @@ class FlyThinkerTrainer(Trainer):
         }
         if model.training:
             inputs["loss_only"] = not return_outputs
-            inputs["draft_loss_weight"] = self.args.draft_loss_weight
+            inputs.setdefault("draft_loss_weight", self.args.draft_loss_weight)
         else:
             # The Trainer averages batch losses by rows; with this divisor it gets nats per token.
             # It goes straight to the model: the Trainer would multiply by the number of processes.
