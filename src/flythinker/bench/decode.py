@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import Callable, Collection
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -11,6 +11,7 @@ from transformers import AutoModel, AutoModelForCausalLM
 from flythinker.backbones.smollm2 import resolve_backbone
 from flythinker.bench.rounds import Rounds, alternate, describe_machine, ratio
 from flythinker.generation.runner import Engine, Part
+from flythinker.hardware import Precision, as_dtype, choose_dtype, dtype_name, native_dtype
 from flythinker.model import FlyThinkerForCausalLM
 
 BATCH = 8
@@ -20,16 +21,22 @@ _READ_BYTES = 2**28  # far more than any cache holds
 
 @dataclass(frozen=True)
 class DecodeSetting:
-    """What is measured: the models, their type, and the lengths in tokens."""
+    """What is measured: the models, their type (see `resolve`), and the lengths in tokens."""
 
     generator: str = "smollm2-135m"
     reasoner: str = "smollm2-135m"
     reasoner_layers: int | None = 8
-    dtype: str = "bfloat16"
+    dtype: Precision = "auto"
     prompt_tokens: int = 600
     new_tokens: int = 24
     profile_tokens: int = 1200
     rounds: int = 5
+
+
+def resolve(setting: DecodeSetting) -> DecodeSetting:
+    """The setting with the type that `auto` is here."""
+    dtype = choose_dtype(native_dtype(), as_dtype(setting.dtype), "bench")
+    return replace(setting, dtype=dtype_name(dtype))  # type: ignore[arg-type]
 
 
 def bench_decode(setting: DecodeSetting) -> dict[str, Any]:
@@ -44,9 +51,9 @@ def bench_decode(setting: DecodeSetting) -> dict[str, Any]:
     of weights that a token of FlyThinker reads over those of its Generator: what `ratio_plain`
     would be if reading weights were all there is, and one pass alone used all of the bandwidth.
     """
-    dtype = getattr(torch, setting.dtype)
+    setting = resolve(setting)
     plain = AutoModelForCausalLM.from_pretrained(
-        resolve_backbone(setting.generator), dtype=dtype
+        resolve_backbone(setting.generator), dtype=as_dtype(setting.dtype)
     ).eval()
     plain.to(_device())
     prompt = random_tokens(setting.prompt_tokens, plain.config.vocab_size)
@@ -102,7 +109,7 @@ def engine(
         fusion_weight=0.5 if thinks else 0.0,
         projection="linear" if thinks else "pad",
         reasoner_layers=setting.reasoner_layers if thinks else None,
-        dtype=getattr(torch, setting.dtype),
+        dtype=as_dtype(setting.dtype),
     )
     return Engine(model.to(_device()), slots, prefix_bytes, int8=int8)
 

@@ -9,7 +9,7 @@ from typing import Any
 import matplotlib as mpl
 from matplotlib.figure import Figure
 
-from flythinker.bench.decode import DecodeSetting, engine, random_tokens, seconds_a_step
+from flythinker.bench.decode import DecodeSetting, engine, random_tokens, resolve, seconds_a_step
 from flythinker.bench.rounds import alternate, describe_machine, ratio
 from flythinker.files import atomic_write
 
@@ -31,6 +31,7 @@ def bench_sweep(
     a step, in which every text grows by a token; `ratio`, a `Ratio` of the two, in alternating
     rounds.
     """
+    setting = resolve(setting)
     return {
         axis: [_measure(setting, axis, point) for point in points] for axis, points in axes.items()
     }

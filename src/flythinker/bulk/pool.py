@@ -79,7 +79,9 @@ class Pool:
             import ray
             import ray.data
         except ModuleNotFoundError:
-            raise FlyThinkerError("Ray is not installed: `pip install 'flythinker[ray]'`") from None
+            raise FlyThinkerError(
+                "Ray is not installed: run `pip install '.[ray]'` in FlyThinker's checkout"
+            ) from None
         embedded = self.address is None and not ray.is_initialized()
         settings: dict[str, Any] = {"ignore_reinit_error": True, "log_to_driver": False}
         if embedded:

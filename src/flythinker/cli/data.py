@@ -13,6 +13,7 @@ from flythinker.data.check import check_example, describe
 from flythinker.data.example import (
     Example,
     iterate_examples,
+    least_bytes,
     read_examples,
     sample_examples,
     write_examples,
@@ -21,7 +22,9 @@ from flythinker.data.folder import examples_from_documents, read_users
 from flythinker.data.longlamp import LongLampConfig, build_longlamp
 from flythinker.data.novels import build_novels
 from flythinker.data.sotu import SotuSplit, build_sotu
+from flythinker.disk import require_room
 from flythinker.errors import FlyThinkerError
+from flythinker.progress import track
 
 app = typer.Typer(no_args_is_help=True, help="Build, check and describe data files.")
 build = typer.Typer(no_args_is_help=True, help="Write train, val and test files from a source.")
@@ -123,8 +126,9 @@ def stats(
 
 def _write(out: Path, splits: Mapping[str, Sequence[Example]], limit: int | None) -> None:
     files = {out / f"{name}.jsonl": sample_examples(e, limit) for name, e in splits.items()}
+    require_room(out, sum(map(least_bytes, files.values())), advice="choose another --out")
     for path, examples in files.items():
-        write_examples(path, examples)
+        write_examples(path, track(examples, f"Writing {path.name}", transient=True))
     _print_table({str(path): describe(examples) for path, examples in files.items()})
 
 

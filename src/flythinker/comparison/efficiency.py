@@ -14,8 +14,6 @@ from statistics import median
 from typing import Any
 
 import torch
-from rich.console import Console
-from rich.progress import track
 
 from flythinker.comparison.config import Comparison, Unit
 from flythinker.data.example import Example
@@ -27,6 +25,7 @@ from flythinker.memory import peak_gigabytes
 from flythinker.methods.base import Method
 from flythinker.model.cache import FlyThinkerCache
 from flythinker.model_folder import PersonalModel
+from flythinker.progress import track
 from flythinker.reporting.page import Cell, Section, Table
 
 STEPS = 8
@@ -79,7 +78,7 @@ def measure_efficiency(
         for unit in units
         if len(data["entries"].get(unit.label, [])) <= done
     ]
-    for unit in track(todo, description="Efficiency", console=Console(stderr=True)):
+    for unit in track(todo, "Efficiency"):
         # a fresh process: the peak memory of one is not another's
         with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as pool:
             figures = pool.submit(

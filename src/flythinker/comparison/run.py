@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -9,7 +10,6 @@ from typing import Any
 import numpy as np
 from filelock import FileLock, Timeout
 from numpy.typing import NDArray
-from rich.console import Console
 
 from flythinker.comparison.config import Comparison, Unit
 from flythinker.comparison.unit import (
@@ -22,6 +22,7 @@ from flythinker.comparison.unit import (
 from flythinker.data.example import Example, read_examples, sample_examples
 from flythinker.errors import FlyThinkerError
 from flythinker.generation.files import read_outputs
+from flythinker.progress import part
 from flythinker.scoring import load_losses
 
 
@@ -49,18 +50,19 @@ def run(comparison: Comparison, examples: Sequence[Example]) -> None:
 
     Several processes may run one comparison: a unit that another one is at is left to it.
     """
-    console = Console(stderr=True)
     work = Path(comparison.config.training.output_dir)
     work.mkdir(parents=True, exist_ok=True)
     for number, unit in enumerate(comparison.units, start=1):
         title = f"{number} of {len(comparison.units)}: {unit.label}, seed {unit.seed}"
         try:
-            with FileLock(work / f"{unit.id}.lock", blocking=False):
-                if missing_files(comparison, unit):
-                    console.rule(title)
+            with (
+                FileLock(work / f"{unit.id}.lock", blocking=False),
+                part(title) if missing_files(comparison, unit) else nullcontext(),
+            ):
                 run_unit(comparison, unit, examples)
         except Timeout:
-            console.rule(f"{title}: another process is at it")
+            with part(f"{title}: another process is at it"):
+                pass
 
 
 def collect(comparison: Comparison, examples: Sequence[Example]) -> list[Measured]:

@@ -1,13 +1,11 @@
 """From what was measured to rows: seeds pooled, each entry against the best baseline."""
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from rich.console import Console
-from rich.progress import track
 from transformers import PreTrainedTokenizerBase
 
 from flythinker.comparison.config import CompareSection
@@ -16,6 +14,7 @@ from flythinker.evaluation.compare import METRICS, Measurements, compared, measu
 from flythinker.evaluation.segments import metrics_by_segment
 from flythinker.evaluation.significance import paired_difference, ratio
 from flythinker.methods.flythinker import FlyThinker
+from flythinker.progress import track
 from flythinker.scoring import loss_statistics
 
 SEGMENT = 100
@@ -35,7 +34,7 @@ def result_rows(
     is to.
     """
     apart: dict[str, list[Measurements]] = {}
-    for one in _tracked(measured, "Scoring texts"):
+    for one in track(measured, "Scoring texts"):
         scores = _measure(one, references, section.bert_model)
         apart.setdefault(one.unit.name, []).append(scores)
     return _compared_rows(measured, apart, section)
@@ -87,7 +86,7 @@ def segment_rows(
             section.response_tokens,
             section.bert_model,
         )
-        for one in _tracked(written, "Scoring segments")
+        for one in track(written, "Scoring segments")
     }
     segments = []
     for i, first in enumerate(next(iter(by_unit.values()), [])):
@@ -180,11 +179,6 @@ def _compared_rows(
         label = group[0].unit.label
         rows.append({"name": name, "label": label, "seeds": _seeds(group), "metrics": metrics})
     return rows
-
-
-def _tracked(measured: Sequence[Measured], description: str) -> Iterable[Measured]:
-    """With a bar: a hundred texts of one unit take half a minute."""
-    return track(measured, description, console=Console(stderr=True))
 
 
 def _by_entry(measured: Sequence[Measured]) -> dict[str, list[Measured]]:

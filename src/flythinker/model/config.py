@@ -11,7 +11,7 @@ Projection = Literal["pad", "linear"]
 class FlyThinkerConfig(PreTrainedConfig):
     """Configuration of `FlyThinkerForCausalLM`.
 
-    Args:
+    Attributes:
         generator_config: config (or its dict) of the Generator, any decoder-only causal LM.
         reasoner_config: config (or its dict) of the Reasoner. `None` means that there is no
             Reasoner: the model is its Generator alone, which is how the SFT baseline is made;

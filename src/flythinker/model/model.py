@@ -106,11 +106,15 @@ class FlyThinkerForCausalLM(PreTrainedModel, ThinkingGenerationMixin):
         """Join two pretrained models.
 
         Args:
-            generator, reasoner: local folders, hub names, `"smollm2-135m"` or loaded models (used
-                as they are, not copied). `reasoner=None` gives the Generator alone, for SFT; set
-                `fusion_weight=0` with it.
-            fusion_weight, injection, projection, share_embeddings: see `FlyThinkerConfig`.
+            generator: a local folder, a hub name, `"smollm2-135m"` or a loaded model (used as it
+                is, not copied).
+            reasoner: the same; `None` gives the Generator alone, for SFT; set `fusion_weight=0`
+                with it.
+            fusion_weight: this and the next two: see `FlyThinkerConfig`.
+            injection: where thoughts enter.
+            projection: how a thought meets an embedding of another width.
             reasoner_layers: keep only the first N layers of the Reasoner.
+            share_embeddings: one embedding table for both, see `FlyThinkerConfig`.
             kwargs: passed to `from_pretrained` of both parts (`dtype`, …). A `device_map` of
                 {"generator": 0, "reasoner": 1} gives each part a device of its own.
 

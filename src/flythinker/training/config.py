@@ -16,6 +16,7 @@ from transformers import TrainingArguments
 from flythinker.backbones.scratch import Sizes
 from flythinker.data.prompt import PromptConfig
 from flythinker.errors import FlyThinkerError
+from flythinker.hardware import hardware, processor, warn_if_slow
 from flythinker.model.config import Injection, Projection
 
 
@@ -101,6 +102,8 @@ class FlyThinkerTrainingArguments(TrainingArguments):
     """transformers' `TrainingArguments` and what two parts need.
 
     Attributes:
+        bf16: compute in bf16; `auto`, as it is given, becomes whether the hardware multiplies bf16
+            natively, and `bf16_asked` keeps what was given.
         reasoner_learning_rate: of the Reasoner; default: `learning_rate`, which is the Generator's.
         projection_learning_rate: of the linear projection; default: `reasoner_learning_rate`.
         fusion_warmup_steps: ramp λ linearly from 0 over this many optimizer steps.
@@ -113,6 +116,8 @@ class FlyThinkerTrainingArguments(TrainingArguments):
             run may go on with more or fewer of them.
     """
 
+    bf16: bool | Literal["auto"] = "auto"
+    bf16_asked: bool | Literal["auto"] = field(init=False, repr=False, default="auto")
     reasoner_learning_rate: float | None = None
     projection_learning_rate: float | None = None
     fusion_warmup_steps: int = 0
@@ -127,6 +132,14 @@ class FlyThinkerTrainingArguments(TrainingArguments):
             self.load_best_model_at_end = True
         if self.global_batch_size is not None:
             self.gradient_accumulation_steps = self._accumulation(self.global_batch_size)
+        self.bf16_asked = self.bf16
+        computing = processor() if self.use_cpu else hardware()  # type: ignore[has-type]
+        # transformers refuses bf16 on a CPU that it was not told to use
+        self.use_cpu = computing.device == "cpu"
+        if self.bf16 == "auto":
+            self.bf16 = computing.native_bf16 and not self.fp16
+        elif self.bf16:
+            warn_if_slow(torch.bfloat16, "training.bf16", computing)
         super().__post_init__()
 
     def _accumulation(self, rows: int) -> int:
@@ -182,9 +195,9 @@ _TRAINING_DEFAULTS = {
     "prediction_loss_only": True,
     "report_to": ["tensorboard"],
     "logging_steps": 10,
+    # transformers shows no bar where its own messages are silenced, as our command line does
+    "disable_tqdm": False,
     "save_total_limit": 2,
-    # transformers refuses bf16 on a CPU that it was not told to use
-    "use_cpu": not torch.accelerator.is_available(),
 }
 
 

@@ -25,12 +25,15 @@ from flythinker.data.batch import Collator, Row, encode
 from flythinker.data.encoded import encode_file
 from flythinker.data.example import Example, read_examples, sample_examples
 from flythinker.data.prompt import PromptConfig
+from flythinker.disk import named_when_full
 from flythinker.errors import FlyThinkerError
 from flythinker.files import atomic_write
+from flythinker.hardware import choose_dtype
 from flythinker.model import FlyThinkerForCausalLM
 from flythinker.model_folder import load_tokenizer, save_model_folder
 from flythinker.training.config import LoraSection, ModelSection, RunConfig
 from flythinker.training.processes import explained_loss, whole_state
+from flythinker.training.room import RoomCheck
 from flythinker.training.trainer import FlyThinkerTrainer
 
 _CONFIG_FILE = "config.yaml"
@@ -84,6 +87,7 @@ def train(config: RunConfig, restart: bool = False, recipe: Recipe = DEFAULT_REC
 
     Raises:
         FlyThinkerError: `output_dir` holds a run with other settings, or bad data.
+        DiskFull: there is no room, or there surely would be none; see `RoomCheck`.
     """
     output = Path(config.training.output_dir)
     model_folder = output / "model"
@@ -98,7 +102,8 @@ def train(config: RunConfig, restart: bool = False, recipe: Recipe = DEFAULT_REC
             shutil.rmtree(unfinished)
 
     trainer = build_trainer(config, recipe)
-    with explained_loss():
+    trainer.add_callback(RoomCheck(trainer.model, config.training))
+    with explained_loss(), named_when_full(output):
         trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
         state = whole_state(trainer)
         if trainer.is_world_process_zero():
@@ -222,7 +227,7 @@ def build_model(
     unset_hf_deepspeed_config()  # ZeRO-3 cuts the whole model, not its parts while they are made
     settings = {f.name: getattr(section, f.name) for f in fields(section)}
     del settings["vocabulary"]  # it is the tokenizer's
-    settings["dtype"] = getattr(torch, section.dtype)
+    settings["dtype"] = choose_dtype(None, getattr(torch, section.dtype), "model.dtype")
     if section.reasoner is None and section.fusion_weight != 0:
         raise FlyThinkerError(
             "model: without a reasoner this is SFT: set model.fusion_weight to 0 (or name one)"
@@ -276,11 +281,12 @@ def _forget(output: Path) -> None:
 def _describe(config: RunConfig) -> dict[str, Any]:
     described = asdict(config) | {"training": config.training.to_dict()}
     # a date; and what may differ between processes, and between a run and its resumption
-    varying = ["logging_dir", "local_rank"]
+    varying = ["logging_dir", "local_rank", "use_cpu"]
     if config.training.global_batch_size is None:
         varying.append("global_batch_size")
     else:
         varying.append("gradient_accumulation_steps")  # follows from the number of processes
     for name in varying:
         described["training"].pop(name, None)
+    described["training"]["bf16"] = config.training.bf16_asked  # `auto` may differ elsewhere
     return described

@@ -85,7 +85,7 @@ class LeanBackbone(nn.Module):
     """The layers and the final norm of a Llama-like backbone over a `SlotCache`."""
 
     def __init__(self, backbone: Any, linear: MakeLinear) -> None:
-        """`linear` makes the layers' linear layers, see `pack`."""
+        """`linear` makes the layers' linear layers, see `packed`."""
         super().__init__()
         eps = backbone.config.rms_norm_eps
         self.layers = nn.ModuleList(LeanLayer(layer, eps, linear) for layer in backbone.layers)
@@ -109,7 +109,6 @@ def can_be_lean(part: Any) -> bool:
         config.model_type in FAMILIES
         and part.device.type == "cpu"
         and getattr(config, "hidden_act", "silu") == "silu"
-        and torch.backends.mkldnn.is_available()
     )
 
 
