@@ -73,8 +73,11 @@ def _gpu(gpu: Gpu) -> str:
 
 
 def _software(facts: Facts) -> Rows:
-    packages = facts.packages or []
     python = Text(f"Python {facts.python}")
+    packages = facts.packages
+    if packages is None:
+        yield "Software", Text(", ").join([python, _unknown(facts, "packages")])
+        return
     shown = [one for one in packages if one.name in _SHOWN_PACKAGES]
     others = [one for one in packages if one not in shown and one.needed_by == "base"]
     bad = [one for one in others if one.state != "ok"]
