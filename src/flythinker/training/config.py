@@ -96,6 +96,9 @@ class FlyThinkerTrainingArguments(TrainingArguments):
             self.load_best_model_at_end = True
         if self.global_batch_size is not None:
             self.gradient_accumulation_steps = self._accumulation(self.global_batch_size)
+        # what our configs call `gradient_checkpointing` has another name since transformers 5.24
+        if getattr(self, "activation_checkpointing", True) is None:
+            self.activation_checkpointing = self.gradient_checkpointing
         super().__post_init__()
 
     def _accumulation(self, rows: int) -> int:
