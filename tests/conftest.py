@@ -1,6 +1,7 @@
+import logging
 import re
 import signal
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -36,6 +37,21 @@ TRAIN_ROWS = 20
 def interruptible() -> None:
     """Let Ctrl-C interrupt, also where the tests run as a background job that ignores it."""
     signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+class _Refuse(logging.Handler):
+    def emit(self, record: logging.LogRecord) -> None:
+        message = record.getMessage()
+        assert "deprecated" not in message, message
+
+
+@pytest.fixture(scope="session", autouse=True)
+def nothing_deprecated() -> Iterator[None]:
+    """Let a call fail that transformers calls deprecated in its log (pytest sees its warnings)."""
+    logger, refuse = logging.getLogger("transformers"), _Refuse()
+    logger.addHandler(refuse)
+    yield
+    logger.removeHandler(refuse)
 
 
 @pytest.fixture(scope="session")
