@@ -17,6 +17,7 @@ from flythinker.generation.cpu.layers import LeanBackbone, MakeLinear, can_be_le
 from flythinker.generation.cpu.packed import pack, packed
 from flythinker.generation.parallel import Mode, Parallel
 from flythinker.model import FlyThinkerForCausalLM
+from flythinker.model.cache import CACHE_NAME
 from flythinker.model.fusion import fuse, mean_embedding_norm, rescale, shift
 
 Part = Literal["generator", "reasoner"]
@@ -299,8 +300,8 @@ class Engine:
                 input_ids=ids,
                 attention_mask=mask,
                 position_ids=columns,
-                past_key_values=self.reasoner_cache,
                 use_cache=True,
+                **{CACHE_NAME: self.reasoner_cache},
             ).last_hidden_state
         for place in places:
             place.reasoner += ids.shape[1]
@@ -342,9 +343,9 @@ class Engine:
             inputs_embeds=embeds,
             attention_mask=mask,
             position_ids=columns,
-            past_key_values=self.generator_cache,
             use_cache=True,
             logits_to_keep=logits_to_keep,
+            **{CACHE_NAME: self.generator_cache},
         ).logits
 
     def _gate(self, places: list[Place], columns: Tensor) -> Tensor:

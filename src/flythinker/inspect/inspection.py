@@ -166,7 +166,7 @@ def _local(model: PreTrainedModel, row: Row) -> Iterator[Tensor]:
     if "reasoner_ids" in row:  # its prompt, without the response, which is read step by step
         responses = ids.shape[1] - prompt_length
         prompt["reasoner_input_ids"] = _tensor(model, row["reasoner_ids"][:-responses])
-    first = model(ids[:, :start], past_key_values=seen, logits_to_keep=1, **prompt).logits
+    first = model(ids[:, :start], cache=seen, logits_to_keep=1, **prompt).logits
     if start == prompt_length:  # no thought enters before the first response token
         yield first[0].expand(2, -1)
     on_off = torch.tensor([model.config.fusion_weight, 0.0], device=model.device)[:, None, None]
@@ -176,7 +176,7 @@ def _local(model: PreTrainedModel, row: Row) -> Iterator[Tensor]:
         seen.batch_select_indices(both)
         yield model(
             ids[:, column, None].expand(2, -1),
-            past_key_values=seen,
+            cache=seen,
             fusion_weight=on_off,
             prompt_length=prompt["prompt_length"].expand(2),
         ).logits[:, -1]

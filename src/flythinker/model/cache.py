@@ -1,10 +1,21 @@
 """What a FlyThinker model remembers of the tokens it has read."""
 
+from dataclasses import fields
+
 import torch
 from torch import Tensor
 from transformers import Cache, DynamicCache
+from transformers.modeling_outputs import CausalLMOutputWithPast
 
 from flythinker.model.config import FlyThinkerConfig
+
+# What transformers calls a cache in its arguments and outputs: "cache" since 5.24, before that
+# "past_key_values". Callers of a FlyThinker model may use either.
+CACHE_NAME = next(
+    field.name
+    for field in fields(CausalLMOutputWithPast)
+    if field.name in ("cache", "past_key_values")
+)
 
 
 class FlyThinkerCache(Cache):

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 from transformers import GenerationMixin
 
-from flythinker.model.cache import FlyThinkerCache
+from flythinker.model.cache import CACHE_NAME, FlyThinkerCache
 
 _REASONER_PROMPT = ("reasoner_input_ids", "reasoner_attention_mask")
 
@@ -38,23 +38,24 @@ class ThinkingGenerationMixin(GenerationMixin):
                     "from padding"
                 )
             kwargs["prompt_length"] = (torch.ones_like(ids) if mask is None else mask).sum(-1)
+        for name in ("cache", "past_key_values"):  # either, in every version of transformers
+            if name in kwargs:
+                kwargs[CACHE_NAME] = kwargs.pop(name)
         return super().generate(inputs, *args, **kwargs)
 
     def prepare_inputs_for_generation(
         self,
         input_ids: Tensor,
         *args: Any,
-        past_key_values: FlyThinkerCache | None = None,
         **kwargs: Any,
     ) -> dict[str, Any]:
         """As transformers'; the Reasoner's own prompt is read once where there is a cache."""
-        if past_key_values is not None and past_key_values.get_seq_length() > 0:
+        cache = kwargs.get(CACHE_NAME)
+        if cache is not None and cache.get_seq_length() > 0:
             kwargs = {key: kwargs[key] for key in kwargs if key not in _REASONER_PROMPT}
         elif kwargs.get("reasoner_input_ids") is not None:
             kwargs |= _continued(input_ids, **kwargs)
-        return super().prepare_inputs_for_generation(
-            input_ids, *args, past_key_values=past_key_values, **kwargs
-        )
+        return super().prepare_inputs_for_generation(input_ids, *args, **kwargs)
 
     def _prepare_cache_for_generation(
         self, generation_config: Any, model_kwargs: dict, *args: Any
@@ -65,8 +66,8 @@ class ThinkingGenerationMixin(GenerationMixin):
                 f"cache_implementation={kind!r} is not supported: FlyThinker "
                 "keeps two dynamic caches; leave it out"
             )
-        if model_kwargs.get("past_key_values") is None and generation_config.use_cache:
-            model_kwargs["past_key_values"] = cache = FlyThinkerCache(self.config)
+        if model_kwargs.get(CACHE_NAME) is None and generation_config.use_cache:
+            model_kwargs[CACHE_NAME] = cache = FlyThinkerCache(self.config)
             if generation_config.is_assistant:  # it will be rolled back
                 cache.activate_past_recording()
         else:

@@ -16,7 +16,7 @@ from transformers import AutoModel, AutoModelForCausalLM, PreTrainedModel
 from transformers import initialization as init
 from transformers.modeling_outputs import BaseModelOutputWithPast, CausalLMOutputWithPast
 
-from flythinker.model.cache import FlyThinkerCache
+from flythinker.model.cache import CACHE_NAME, FlyThinkerCache
 from flythinker.model.config import FlyThinkerConfig
 from flythinker.model.fusion import align, fuse, mean_embedding_norm, rescale, shift, thought_gate
 from flythinker.model.generation import ThinkingGenerationMixin
@@ -181,7 +181,7 @@ class FlyThinkerForCausalLM(PreTrainedModel, ThinkingGenerationMixin):
         input_ids: Tensor | None = None,
         attention_mask: Tensor | None = None,
         position_ids: Tensor | None = None,
-        past_key_values: FlyThinkerCache | None = None,
+        cache: FlyThinkerCache | None = None,
         labels: Tensor | None = None,
         use_cache: bool | None = None,
         fusion_weight: float | Tensor | None = None,
@@ -194,6 +194,7 @@ class FlyThinkerForCausalLM(PreTrainedModel, ThinkingGenerationMixin):
         draft_loss_weight: float = 0.0,
         inputs_embeds: None = None,
         return_dict: bool | None = None,
+        past_key_values: FlyThinkerCache | None = None,
         **kwargs: Any,
     ) -> FlyThinkerOutput:
         """One pass of both parts over new tokens.
@@ -204,7 +205,7 @@ class FlyThinkerForCausalLM(PreTrainedModel, ThinkingGenerationMixin):
                 `None` = all real.
             position_ids: int64 [batch, seq]; by default counted over the real tokens. Packed rows
                 restart at 0 at each sequence, with `attention_mask=None`.
-            past_key_values: the tokens before; made anew when `use_cache` and not given.
+            cache: the tokens before; made anew when `use_cache` and not given.
             labels: int64 [batch, seq], -100 = not learned; the loss shifts them as usual.
             fusion_weight: λ for this call, by default the config's.
             prompt_length: int64 [batch] (or [batch, seq] for packed rows), needed by the
@@ -221,6 +222,7 @@ class FlyThinkerForCausalLM(PreTrainedModel, ThinkingGenerationMixin):
             draft_loss_weight: adds so many times the Reasoner's own next-token loss, of its
                 `draft_logits`. Not in the paper: it makes the Reasoner's drafts good.
             inputs_embeds: refused; PEFT passes `None`.
+            past_key_values: another name of `cache`, the one that transformers had before 5.24.
             kwargs: to both parts (`output_hidden_states`, flash-attention arguments, …).
 
         Returns: `FlyThinkerOutput`; logits [batch, seq or n, vocab].
@@ -230,7 +232,7 @@ class FlyThinkerForCausalLM(PreTrainedModel, ThinkingGenerationMixin):
         """
         if input_ids is None or inputs_embeds is not None:
             raise ValueError("thoughts are made from tokens: pass input_ids, not inputs_embeds")
-        cache = past_key_values
+        cache = past_key_values if cache is None else cache
         if cache is None and use_cache:
             cache = FlyThinkerCache(self.config)
         inputs, thoughts = self._generator_inputs(
@@ -277,10 +279,10 @@ class FlyThinkerForCausalLM(PreTrainedModel, ThinkingGenerationMixin):
         return FlyThinkerOutput(
             loss=loss,
             logits=logits,
-            past_key_values=cache,
             hidden_states=outputs.hidden_states,
             attentions=outputs.attentions,
             thoughts=thoughts,
+            **{CACHE_NAME: cache},
         )
 
     def draft_logits(self, thoughts: Tensor) -> Tensor:
@@ -355,7 +357,7 @@ class FlyThinkerForCausalLM(PreTrainedModel, ThinkingGenerationMixin):
             gate = thought_gate(position_ids, attention_mask, injection, prompt_length)
             embeds = fuse(embeds, shifted, gate, weight, self.projection)
         generator_cache = cache.generator if cache is not None else None
-        return {**shared, "inputs_embeds": embeds, "past_key_values": generator_cache}, thoughts
+        return {**shared, "inputs_embeds": embeds, CACHE_NAME: generator_cache}, thoughts
 
     def _think(self, input_ids: Tensor, cache: FlyThinkerCache | None, shared: dict) -> Tensor:
         """r: the Reasoner's last hidden states over the tokens alone, [batch, seq, d_R]."""
@@ -372,8 +374,7 @@ class FlyThinkerForCausalLM(PreTrainedModel, ThinkingGenerationMixin):
         shared = {k: v.to(own) if isinstance(v, Tensor) else v for k, v in shared.items()}
         thoughts = self.reasoner(
             input_ids=input_ids.to(own),
-            past_key_values=cache.reasoner if cache is not None else None,
-            **shared,
+            **{**shared, CACHE_NAME: cache.reasoner if cache is not None else None},
         ).last_hidden_state
         return thoughts.to(input_ids.device)
 
