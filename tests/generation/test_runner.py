@@ -158,8 +158,7 @@ def test_what_the_reasoner_drafts_is_read_with_its_exact_thoughts(variant):
             text = torch.cat([texts[row], ids[row]])
             after = expected(whole, text, prompt_length)[-1 - drafts :]
             assert_close(logits[row], after, **TOLERANCE)
-            guesses = whole.draft_logits(
-                whole(text[None], prompt_length=torch.tensor([prompt_length])).thoughts
-            )
+            read = whole(text[None], prompt_length=torch.tensor([prompt_length]))
+            guesses = whole.draft_logits(read.reasoner_hidden_state)
             assert ids[row, 1:].tolist() == guesses[0].argmax(-1)[-1 - drafts : -1].tolist()
             texts[row] = text[: len(texts[row]) + kept[row]]

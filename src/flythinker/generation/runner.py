@@ -17,7 +17,7 @@ from flythinker.generation.cpu.layers import LeanBackbone, MakeLinear, can_be_le
 from flythinker.generation.cpu.packed import PackedLinear, can_be_packed, pack
 from flythinker.generation.parallel import Mode, Parallel
 from flythinker.model import FlyThinkerForCausalLM
-from flythinker.model.fusion import fuse, mean_embedding_norm, rescale, shift
+from flythinker.model.fusion import shift
 
 Part = Literal["generator", "reasoner"]
 
@@ -92,7 +92,7 @@ class Engine:
         pack(model)  # the projection
         for name in ("forward", "generate", "save_pretrained"):
             setattr(model, name, _taken_over)
-        self.norm = mean_embedding_norm(model.get_input_embeddings())
+        self.fusion = model.fusion
         width = model.config.thought_size if self.thinks else 0
         self.last_thoughts = torch.zeros(slots, width, dtype=model.dtype, device=model.device)
         self.read_tokens, self.read_thoughts = 0, self.last_thoughts[:, None]  # by the last `read`
@@ -117,7 +117,7 @@ class Engine:
         text, where it is not the model's. What was read before for another `owner` is not used:
         how fast a prompt is read would tell what others have asked.
         """
-        if reasoner_ids is not None and self.thinks and self.model.config.injection == "input":
+        if reasoner_ids is not None and self.thinks and not self.fusion.enters_response:
             raise FlyThinkerError(
                 'a Reasoner with a prompt of its own needs injection "output" or "global"'
             )
@@ -192,7 +192,7 @@ class Engine:
         first, shifted, gate = self.added
         thoughts = shifted[slot - first] - self.places[slot].mean_thought
         nothing = torch.zeros_like(table[: len(thoughts)])
-        return fuse(nothing, thoughts, gate[slot - first], 1.0, self.model.projection)
+        return self.fusion.add(nothing, thoughts, gate[slot - first], 1.0)
 
     @torch.inference_mode()
     def draft(self, ids: Tensor, count: int) -> Tensor:
@@ -203,8 +203,9 @@ class Engine:
         """
         thoughts, drafted = [], []
         for _ in range(count):
-            thoughts.append(self._think(0, ids))
-            ids = self._draft_head(thoughts[-1].to(self._thinks_on)).argmax(dim=-1)
+            hidden = self._reason(0, ids)
+            thoughts.append(self.fusion.normalize(hidden.to(self.model.device)))
+            ids = self._draft_head(hidden).argmax(dim=-1)
             drafted.append(ids)
         self.ahead = torch.cat(thoughts, dim=1)
         return torch.cat(drafted, dim=1)
@@ -275,8 +276,7 @@ class Engine:
 
     def _kind(self, place: Place) -> str:
         """What a prompt read by the Generator depends on beside its tokens."""
-        in_response_only = place.apart or self.model.config.injection == "output"
-        if place.weight == 0 or in_response_only:
+        if place.weight == 0 or not self.fusion.enters_prompt(place.apart):
             return f"{place.owner}: generator without thoughts"
         return f"{place.owner}: generator, λ = {place.weight}"
 
@@ -284,7 +284,11 @@ class Engine:
         return torch.tensor([ids], device=self.model.device)
 
     def _think(self, first: int, ids: Tensor) -> Tensor:
-        """norm(r) of new tokens, [n, T, d_R], which then count as read by the Reasoner."""
+        """Thoughts of new tokens, [n, T, d_R], which then count as read by the Reasoner."""
+        return self.fusion.normalize(self._reason(first, ids).to(self.model.device))
+
+    def _reason(self, first: int, ids: Tensor) -> Tensor:
+        """The Reasoner's last hidden states at new tokens, [n, T, d_R], on its own device."""
         places = self.places[first : first + len(ids)]
         starts = [place.reasoner for place in places]
         assert self.model.reasoner is not None
@@ -293,9 +297,9 @@ class Engine:
         columns, mask = _place(self.reasoner_cache, first, starts, ids)
         if self.lean_reasoner is not None:
             embeds = self.model.reasoner.get_input_embeddings()(ids)
-            thoughts = self.lean_reasoner(embeds, columns, mask, self.reasoner_cache)
+            hidden = self.lean_reasoner(embeds, columns, mask, self.reasoner_cache)
         else:
-            thoughts = self.model.reasoner(
+            hidden = self.model.reasoner(
                 input_ids=ids,
                 attention_mask=mask,
                 position_ids=columns,
@@ -304,7 +308,7 @@ class Engine:
             ).last_hidden_state
         for place in places:
             place.reasoner += ids.shape[1]
-        return rescale(thoughts.to(self.model.device), self.norm)
+        return hidden
 
     @property
     def _thinks_on(self) -> torch.device:
@@ -331,9 +335,11 @@ class Engine:
         embeds = self.model.get_input_embeddings()(ids)
         self.added = None
         if shifted is not None:
-            gate = self._gate(places, columns)
+            ends = torch.tensor([place.prompt_length for place in places], device=ids.device)
+            apart = torch.tensor([place.apart for place in places], device=ids.device)
+            gate = self.fusion.gate(columns, None, ends, apart)
             weights = torch.tensor([[[place.weight]] for place in places], device=ids.device)
-            embeds = fuse(embeds, shifted, gate, weights, self.model.projection)
+            embeds = self.fusion.add(embeds, shifted, gate, weights)
             self.added = first, shifted, gate
         if self.lean_generator is not None:
             hidden = self.lean_generator(embeds, columns, mask, self.generator_cache)
@@ -346,19 +352,6 @@ class Engine:
             use_cache=True,
             logits_to_keep=logits_to_keep,
         ).logits
-
-    def _gate(self, places: list[Place], columns: Tensor) -> Tensor:
-        """Which positions get a thought, bool [n, T]; see `thought_gate`."""
-        injection = self.model.config.injection
-        ends = torch.tensor([[place.prompt_length] for place in places], device=columns.device)
-        in_prompt = columns < ends
-        apart = torch.tensor([[place.apart] for place in places], device=columns.device)
-        wanted = {
-            "global": ~(apart & in_prompt),
-            "input": in_prompt & ~apart,
-            "output": ~in_prompt,
-        }[injection]
-        return (columns > 0) & wanted
 
 
 def _lean(part: PreTrainedModel, linear: MakeLinear) -> LeanBackbone | None:
