@@ -157,7 +157,7 @@ def test_both_parts_learn(inputs):
 def test_the_draft_loss_is_that_of_the_reasoners_own_guesses(model, inputs):
     plain = model(**inputs)
     drafting = model(**inputs, draft_loss_weight=0.3)
-    guesses = model.draft_logits(plain.thoughts)[:, :-1].flatten(0, 1)
+    guesses = model.draft_logits(plain.reasoner_hidden_state)[:, :-1].flatten(0, 1)
     own = nn.functional.cross_entropy(guesses, inputs["labels"][:, 1:].flatten())
     torch.testing.assert_close(drafting.loss, plain.loss + 0.3 * own)
     torch.testing.assert_close(drafting.logits, plain.logits)
@@ -170,7 +170,7 @@ def test_with_a_draft_loss_the_reasoner_learns_to_draft(model, inputs):
         model(**inputs, draft_loss_weight=1).loss.backward()
         optimizer.step()
     expected = inputs["labels"][:, 1:]
-    drafted = model.draft_logits(model(**inputs).thoughts).argmax(-1)[:, :-1]
+    drafted = model.draft_logits(model(**inputs).reasoner_hidden_state).argmax(-1)[:, :-1]
     labelled = expected != IGNORED
     assert torch.equal(drafted[labelled], expected[labelled])
 

@@ -51,8 +51,8 @@ def test_thoughts_are_those_of_the_reasoner_over_its_own_prompt():
     model = tiny_flythinker()
     own = torch.cat([OWN, RESPONSE])[None]
     expected = model.reasoner(own).last_hidden_state[:, len(OWN) - 1 :]
-    thoughts = model(**inputs()).thoughts[:, len(PROMPT) - 1 :]
-    torch.testing.assert_close(thoughts, expected, **TOLERANCE)
+    hidden = model(**inputs()).reasoner_hidden_state[:, len(PROMPT) - 1 :]
+    torch.testing.assert_close(hidden, expected, **TOLERANCE)
 
 
 @pytest.mark.parametrize("own", [OWN, SHORT_OWN], ids=["longer", "shorter"])
