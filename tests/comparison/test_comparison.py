@@ -76,7 +76,7 @@ def test_other_settings_do_not_mix_with_what_was_measured(comparison_file):
     comparison = load_comparison(path)
     run(comparison, read_test(comparison))
     changed = load_comparison(path, ["prompt.k=1"])
-    with pytest.raises(FlyThinkerError, match=r"other settings \(prompt differ\)"):
+    with pytest.raises(FlyThinkerError, match=r"other settings \(prompt\.k: \d → 1\)"):
         run(changed, read_test(changed))
     fewer = load_comparison(path, ["compare.examples=5"])
     with pytest.raises(FlyThinkerError, match="examples"):

@@ -20,8 +20,8 @@ from flythinker.comparison.unit import (
     run_unit,
 )
 from flythinker.data.example import Example, read_examples, sample_examples
+from flythinker.data.outputs import read_outputs
 from flythinker.errors import FlyThinkerError
-from flythinker.generation.files import read_outputs
 from flythinker.progress import part
 from flythinker.scoring import load_losses
 

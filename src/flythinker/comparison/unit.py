@@ -4,21 +4,21 @@ import hashlib
 import json
 import shutil
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from flythinker.comparison.config import Comparison, Unit
 from flythinker.data.example import Example
 from flythinker.data.histories import swap_histories, without_histories
-from flythinker.errors import FlyThinkerError
 from flythinker.files import atomic_write
 from flythinker.generation.files import generate_file
 from flythinker.methods.base import Method
+from flythinker.runs import claim
 from flythinker.scoring import save_losses
 
 OUTPUTS = "outputs.jsonl"
 TRAINING = "training.json"
-_SETTINGS = "settings.json"
 # what may differ between two runs of a unit that measure the same
 _INCIDENTAL = ("output_dir", "logging_steps", "save_steps", "save_total_limit", "disable_tqdm")
 
@@ -35,7 +35,9 @@ def run_unit(comparison: Comparison, unit: Unit, examples: Sequence[Example]) ->
         FlyThinkerError: the unit's results are there, but were measured with other settings.
     """
     results = comparison.results / unit.id
-    _claim(results, _settings(comparison, unit, examples))
+    settings = _settings(comparison, unit, examples)
+    advice = "choose another compare.results, or remove its folder"
+    claim(results / "settings.json", settings, advice, counting=partial(_without_auto, settings))
     if not missing_files(comparison, unit):
         return
     method = make_method(comparison, unit)
@@ -118,31 +120,11 @@ def _settings(comparison: Comparison, unit: Unit, examples: Sequence[Example]) -
     }
 
 
-def _claim(results: Path, settings: dict[str, Any]) -> None:
-    """Note the settings beside the results, so that other ones are never mixed in."""
-    file = results / _SETTINGS
-    described = json.dumps(settings, indent=1)
-    if file.exists():
-        before = json.loads(file.read_text())
-        if _without_auto(before, settings) == _without_auto(json.loads(described), settings):
-            return
-        keys = sorted(
-            key for key in before.keys() | settings if before.get(key) != settings.get(key)
-        )
-        raise FlyThinkerError(
-            f"{results} was measured with other settings ({', '.join(keys)} differ): choose "
-            "another compare.results, or remove it"
-        )
-    with atomic_write(file) as handle:
-        handle.write(described + "\n")
-
-
-def _without_auto(recorded: dict[str, Any], settings: dict[str, Any]) -> dict[str, Any]:
+def _without_auto(settings: dict[str, Any], recorded: dict[str, Any]) -> dict[str, Any]:
     """What `recorded` says, but for `bf16` where `settings` leave it to the machine.
 
     So a comparison goes on elsewhere; each unit's training.json says what it was computed in.
     """
-    if settings["training"].get("bf16", "auto") != "auto":
+    if (asked := settings["training"].get("bf16")) not in (None, "auto"):
         return recorded
-    training = {key: value for key, value in recorded["training"].items() if key != "bf16"}
-    return recorded | {"training": training}
+    return recorded | {"training": recorded["training"] | {"bf16": asked}}
