@@ -6,9 +6,9 @@ import platform
 import pytest
 import torch
 import yaml
-from command import flythinker
 from transformers import AutoModelForCausalLM
 
+from command import flythinker
 from flythinker.model_folder import load_model_folder, load_tokenizer
 from flythinker.training.config import load_config
 from flythinker.training.run import train

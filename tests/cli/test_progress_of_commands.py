@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 import yaml
+
 from command import ENVIRONMENT
 
 # the command line, in a hurry to print lines

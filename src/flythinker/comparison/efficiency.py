@@ -27,6 +27,7 @@ from flythinker.model.cache import FlyThinkerCache
 from flythinker.model_folder import PersonalModel
 from flythinker.progress import track
 from flythinker.reporting.page import Cell, Section, Table
+from flythinker.training.summary import training_seconds
 
 STEPS = 8
 """Training steps that are timed."""
@@ -121,14 +122,11 @@ def _measure(
             method.train()  # its bars have no place inside a bar
         figures: dict[str, float | None] = {"train_seconds": None, "train_gigabytes": None}
         if unit.method.trains:
-            runtimes = [
-                entry["train_runtime"]
-                for entry in method.personal.training["log_history"]
-                if "train_runtime" in entry
-            ]
             rows = unit.config.training.train_batch_size
             rows *= unit.config.training.gradient_accumulation_steps
-            figures["train_seconds"] = sum(runtimes) / method.personal.training["steps"] / rows
+            training = method.personal.training
+            seconds = training_seconds(training["log_history"])
+            figures["train_seconds"] = seconds / training["steps"] / rows
             figures["train_gigabytes"] = peak_gigabytes()
         prompts = method.prompts(examples)
         return figures | _latency(method, prompts) | _cache(method.personal, prompts)
@@ -170,7 +168,7 @@ def _cache(personal: PersonalModel, prompts: Sequence[Prompt]) -> dict[str, floa
         personal.model(
             **{key: arguments[key] for key in read if key in arguments},
             prompt_length=torch.tensor([len(prompt.prompt_ids)]),
-            past_key_values=cache,
+            cache=cache,
             logits_to_keep=1,
         )
         kept = [tensor for layer in cache.layers for tensor in (layer.keys, layer.values)]

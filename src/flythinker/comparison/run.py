@@ -19,11 +19,15 @@ from flythinker.comparison.unit import (
     missing_files,
     run_unit,
 )
-from flythinker.data.example import Example, read_examples, sample_examples
+from flythinker.data.example import Example, read_examples, sample_examples, write_examples
+from flythinker.data.histories import without_histories
 from flythinker.data.outputs import read_outputs
 from flythinker.errors import FlyThinkerError
 from flythinker.progress import part
 from flythinker.scoring import load_losses
+
+EXAMPLES = "examples.jsonl"
+"""In the results: what they were measured on, without histories."""
 
 
 @dataclass
@@ -45,6 +49,17 @@ def read_test(comparison: Comparison) -> list[Example]:
     return examples
 
 
+def read_measured(comparison: Comparison) -> list[Example]:
+    """As `read_test`; where that file is not at hand, the results' own copy without histories.
+
+    It is all that a report needs, but for the classifier of authors.
+    """
+    kept = comparison.results / EXAMPLES
+    if kept.exists() and not Path(comparison.section.test).exists():
+        return read_examples(kept)
+    return read_test(comparison)
+
+
 def run(comparison: Comparison, examples: Sequence[Example]) -> None:
     """Run every unit; what is already measured is not repeated.
 
@@ -52,6 +67,8 @@ def run(comparison: Comparison, examples: Sequence[Example]) -> None:
     """
     work = Path(comparison.config.training.output_dir)
     work.mkdir(parents=True, exist_ok=True)
+    if not (comparison.results / EXAMPLES).exists():
+        write_examples(comparison.results / EXAMPLES, without_histories(examples))
     for number, unit in enumerate(comparison.units, start=1):
         title = f"{number} of {len(comparison.units)}: {unit.label}, seed {unit.seed}"
         try:

@@ -17,6 +17,7 @@ from flythinker.data.example import read_examples, sample_examples
 from flythinker.data.prompt import PromptConfig
 from flythinker.files import atomic_write, content_hash, user_cache
 
+MIN_ROWS = 500  # fewer are encoded in seconds
 # rows made by other code are other rows
 _MADE_BY = (batch, prompt, retrieval, sentences)
 
@@ -26,8 +27,8 @@ def encode_file(
 ) -> list[Row]:
     """`encode` of the first `limit` examples of the file's fixed shuffle, made once.
 
-    Rows are kept in the user's cache by the file's content and all they depend on: a second run
-    reads no example at all.
+    `MIN_ROWS` rows or more are kept in the user's cache by the file's content and all they depend
+    on: a second run reads no example at all.
 
     Raises:
         FlyThinkerError: bad data, naming file and line.
@@ -47,7 +48,8 @@ def encode_file(
     if file.exists():
         return _load(file)
     rows = encode(sample_examples(read_examples(path), limit), tokenizer, config)
-    _save(file, rows)
+    if len(rows) >= MIN_ROWS:
+        _save(file, rows)
     return rows
 
 

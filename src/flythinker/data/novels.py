@@ -113,7 +113,10 @@ def _rows_of_folder(path: Path) -> Iterator[tuple[str, Mapping[str, Any]]]:
     if not files:
         raise FlyThinkerError(f"{path}: no .txt file in it")
     for file in files:
-        author, *title, year = file.stem.split("_")
+        try:
+            author, *title, year = file.stem.split("_")
+        except ValueError:
+            title = []
         if not title:
             raise FlyThinkerError(f"{file}: expected a name like Cbronte_Jane_1847.txt")
         try:

@@ -37,6 +37,8 @@ from flythinker.training.room import RoomCheck
 from flythinker.training.trainer import FlyThinkerTrainer
 
 _CONFIG_FILE = "config.yaml"
+# a description holds one of them, see `_describe`
+_BATCH_SIZES = {"global_batch_size", "gradient_accumulation_steps"}
 # the training arguments that a model card shows
 _SHOWN = (
     "learning_rate",
@@ -291,7 +293,6 @@ def _known_arguments(now: dict[str, Any], before: dict[str, Any]) -> dict[str, A
 
     Another version has others; so an update does not strand a started run.
     """
-    # of these a description has one, see `_describe`
-    missing = now["training"] | {"global_batch_size": None, "gradient_accumulation_steps": None}
+    missing = now["training"] | dict.fromkeys(_BATCH_SIZES)
     training = {name: before["training"].get(name, missing[name]) for name in now["training"]}
     return before | {"training": training}
