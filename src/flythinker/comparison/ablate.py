@@ -21,13 +21,8 @@ from flythinker.methods.registry import METHODS
 from flythinker.reporting import plots
 from flythinker.reporting.page import Cell, Figure, Section, Table, write_page
 from flythinker.reporting.report import SIGNS, format_difference, format_interval, format_value
-from flythinker.training.config import (
-    CONFIG_SECTIONS,
-    apply_override,
-    build_section,
-    check_keys,
-    read_yaml,
-)
+from flythinker.training.config import CONFIG_SECTIONS
+from flythinker.yaml_config import apply_override, build_section, check_keys, read_yaml
 
 
 @dataclass

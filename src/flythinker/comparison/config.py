@@ -9,14 +9,12 @@ from flythinker.errors import FlyThinkerError
 from flythinker.generation.sampling import Sampling
 from flythinker.methods.base import Method
 from flythinker.methods.registry import METHODS
-from flythinker.training.config import (
-    CONFIG_SECTIONS,
-    RunConfig,
+from flythinker.training.config import CONFIG_SECTIONS, RunConfig, parse_config
+from flythinker.yaml_config import (
     apply_override,
     build_section,
     check_keys,
     convert_values,
-    parse_config,
     read_yaml,
 )
 
