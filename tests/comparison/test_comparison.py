@@ -17,7 +17,7 @@ from flythinker.comparison.run import collect, read_test, run
 from flythinker.data.example import write_examples
 from flythinker.data.histories import swap_histories, without_histories
 from flythinker.errors import FlyThinkerError
-from flythinker.scoring import load_losses, save_losses
+from flythinker.scoring.losses import load_losses, save_losses
 
 TWO = {"sft": None, "flythinker": None}
 

@@ -15,8 +15,8 @@ from flythinker.comparison.curves import frontier, frontier_section
 from flythinker.comparison.report import write_comparison
 from flythinker.comparison.run import collect, read_measured, read_test, run
 from flythinker.data.example import write_examples
-from flythinker.evaluation.significance import grouped, paired_difference
-from flythinker.scoring import held_out_loss, load_losses
+from flythinker.scoring.losses import held_out_loss, load_losses
+from flythinker.scoring.significance import grouped, paired_difference
 
 LOSS = {"measure": ["loss"], "loss_batch_size": 4}
 

@@ -166,7 +166,8 @@ def test_a_run_goes_on_after_an_update_of_transformers(configure, tmp_path):
     described["training"]["dropped_later"] = 1  # and others
     file.write_text(yaml.safe_dump(described))
     with pytest.raises(
-        FlyThinkerError, match=r"begun with other settings \(training\.global_batch_size: None → 4\)"
+        FlyThinkerError,
+        match=r"begun with other settings \(training\.global_batch_size: None → 4\)",
     ):
         train(configure("training.max_steps=2", "training.global_batch_size=4", *CHECKPOINTS))
     assert train(configure("training.max_steps=2", *CHECKPOINTS)) == model

@@ -24,7 +24,7 @@ from flythinker.data.histories import without_histories
 from flythinker.data.outputs import read_outputs
 from flythinker.errors import FlyThinkerError
 from flythinker.progress import part
-from flythinker.scoring import load_losses
+from flythinker.scoring.losses import load_losses
 
 EXAMPLES = "examples.jsonl"
 """In the results: what they were measured on, without histories."""

@@ -20,10 +20,10 @@ from flythinker.evaluation.compare import (
     verdict,
 )
 from flythinker.evaluation.segments import metrics_by_segment
-from flythinker.evaluation.significance import grouped, paired_difference, ratio
 from flythinker.methods.flythinker import FlyThinker
 from flythinker.progress import track
-from flythinker.scoring import held_out_loss, loss_statistics
+from flythinker.scoring.losses import held_out_loss, loss_statistics
+from flythinker.scoring.significance import grouped, paired_difference, ratio
 
 SEGMENT = 100
 """Tokens of a segment of the response."""

@@ -15,7 +15,7 @@ from flythinker.files import atomic_write
 from flythinker.generation.files import generate_file
 from flythinker.methods.base import Method
 from flythinker.runs import claim
-from flythinker.scoring import save_losses
+from flythinker.scoring.losses import save_losses
 
 OUTPUTS = "outputs.jsonl"
 TRAINING = "training.json"

@@ -19,7 +19,7 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import Pipeline, make_pipeline, make_union
 
 from flythinker.data.example import Example
-from flythinker.evaluation.significance import bootstrap, mean_statistics
+from flythinker.scoring.significance import bootstrap, mean_statistics
 
 TEXTS_PER_USER = 100
 """At most so many past texts of a user, or passages of them, are learned from, a fixed sample."""

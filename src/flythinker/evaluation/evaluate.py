@@ -18,7 +18,7 @@ from flythinker.data.prompt import PromptConfig
 from flythinker.evaluation.compare import MethodResult
 from flythinker.hardware import dtype_name
 from flythinker.model_folder import PersonalModel, load_model_folder, read_prompt
-from flythinker.scoring import token_losses
+from flythinker.scoring.losses import token_losses
 
 Score = Callable[[Sequence[Example]], MethodResult]
 Measure = Callable[[Callable[[], Score], Sequence[Example]], MethodResult]

@@ -26,11 +26,11 @@ from flythinker.data.prompt import cut_to_tokens
 from flythinker.data.retrieval import retrieve
 from flythinker.errors import FlyThinkerError
 from flythinker.evaluation.compare import MIN_EXAMPLES
-from flythinker.evaluation.significance import Estimate, bootstrap_mean
 from flythinker.files import atomic_write
 from flythinker.progress import track
 from flythinker.reporting.report import COLOURS, SIGNS
 from flythinker.runs import Journal
+from flythinker.scoring.significance import Estimate, bootstrap_mean
 
 PAST_TEXTS = 4
 PAST_WORDS = 800

@@ -19,7 +19,7 @@ from flythinker.data.histories import without_histories
 from flythinker.data.prompt import PromptConfig
 from flythinker.methods.base import Tuned
 from flythinker.model_folder import load_model_folder
-from flythinker.scoring import (
+from flythinker.scoring.losses import (
     load_losses,
     response_logits,
     save_losses,

@@ -15,12 +15,12 @@ from flythinker.data.batch import Row
 from flythinker.data.example import Example, read_examples, sample_examples
 from flythinker.data.outputs import read_outputs
 from flythinker.data.prompt import Prompt, PromptConfig, build_prompt, build_prompts
-from flythinker.evaluation.metrics import text_metrics
 from flythinker.files import atomic_folder
 from flythinker.generation.files import generate_file
 from flythinker.generation.sampling import Sampling, respond
 from flythinker.methods.cot import CoT, encode_rationale
 from flythinker.model_folder import PersonalModel, load_model_folder
+from flythinker.scoring.metrics import text_metrics
 from flythinker.training.config import RunConfig
 from flythinker.training.run import Recipe, train
 

@@ -16,9 +16,9 @@ from transformers import PreTrainedModel
 
 from flythinker.data.batch import IGNORED, Collator, Row, predicting_columns
 from flythinker.errors import FlyThinkerError
-from flythinker.evaluation.significance import Interval, bootstrap, paired_difference
 from flythinker.files import atomic_write
 from flythinker.progress import track
+from flythinker.scoring.significance import Interval, bootstrap, paired_difference
 
 
 class PositionLoss(NamedTuple):
