@@ -14,7 +14,7 @@ _BATCH = 16
 _REPETITION_PENALTY = 1.2  # greedy text of a small model goes in circles without
 
 
-def write_aside(
+def write_base_texts(
     generator: str, messages: Sequence[list[int]], max_tokens: int, file: Path, description: str
 ) -> list[str]:
     """The base model's greedy answer to each message, in order.

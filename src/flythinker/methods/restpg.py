@@ -150,7 +150,7 @@ class _Learn:
 
 
 def best_pairs(sampled: Sequence[Sequence[Pair]], references: Sequence[str]) -> list[Pair]:
-    """Of each example, the pair whose response has the highest reward; the first of equals.
+    """The pair of each example whose response has the highest reward; the first of equals.
 
     `sampled[n][i]` is sample n of example i.
     """

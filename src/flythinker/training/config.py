@@ -212,7 +212,7 @@ def load_config(path: str | Path, overrides: Iterable[str] = ()) -> RunConfig:
 
 
 def parse_config(raw: dict[str, Any], path: str, overrides: Iterable[str] = ()) -> RunConfig:
-    """As `load_config`, of sections already read; `path` is for the messages."""
+    """Make a config of sections already read, as `load_config` does; `path` is for the messages."""
     check_keys(raw, CONFIG_SECTIONS, path, "section")
     raw = dict(raw)
     for override in overrides:

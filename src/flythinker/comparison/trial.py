@@ -1,4 +1,4 @@
-"""Running one unit: train, measure, write. Each piece is kept as soon as it is measured."""
+"""Running one trial: train, measure, write. Each piece is kept as soon as it is measured."""
 
 import hashlib
 import json
@@ -8,7 +8,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from flythinker.comparison.config import Comparison, Unit
+from flythinker.comparison.config import Comparison, Trial
 from flythinker.data.example import Example
 from flythinker.data.histories import swap_histories, without_histories
 from flythinker.files import atomic_write
@@ -19,7 +19,7 @@ from flythinker.scoring.losses import save_losses
 
 OUTPUTS = "outputs.jsonl"
 TRAINING = "training.json"
-# what may differ between two runs of a unit that measure the same
+# what may differ between two runs of a trial that measure the same
 _INCIDENTAL = ("output_dir", "logging_steps", "save_steps", "save_total_limit", "disable_tqdm")
 
 
@@ -28,19 +28,19 @@ def losses_file(history: str) -> str:
     return f"losses-{history}.npz"
 
 
-def run_unit(comparison: Comparison, unit: Unit, examples: Sequence[Example]) -> None:
-    """Do what is still to do of a unit; a killed one goes on where it was.
+def run_trial(comparison: Comparison, trial: Trial, examples: Sequence[Example]) -> None:
+    """Do what is still to do of a trial; a killed one goes on where it was.
 
     Raises:
-        FlyThinkerError: the unit's results are there, but were measured with other settings.
+        FlyThinkerError: the trial's results are there, but were measured with other settings.
     """
-    results = comparison.results / unit.id
-    settings = _settings(comparison, unit, examples)
+    results = comparison.results / trial.id
+    settings = _settings(comparison, trial, examples)
     advice = "choose another compare.results, or remove its folder"
     claim(results / "settings.json", settings, advice, counting=partial(_without_auto, settings))
-    if not missing_files(comparison, unit):
+    if not missing_files(comparison, trial):
         return
-    method = make_method(comparison, unit)
+    method = make_method(comparison, trial)
     method.train()
     with atomic_write(results / TRAINING) as file:
         json.dump(method.personal.training, file)
@@ -50,7 +50,7 @@ def run_unit(comparison: Comparison, unit: Unit, examples: Sequence[Example]) ->
         "none": lambda: without_histories(examples),
     }
     for history, read in given.items():
-        wanted = [file for file in missing_files(comparison, unit) if _reads(file) == history]
+        wanted = [file for file in missing_files(comparison, trial) if _reads(file) == history]
         if not wanted:
             continue
         prompts = method.prompts(read())
@@ -63,34 +63,34 @@ def run_unit(comparison: Comparison, unit: Unit, examples: Sequence[Example]) ->
                 method.respond,
                 examples,
                 results / OUTPUTS,
-                comparison.sampling(unit.seed),
+                comparison.sampling(trial.seed),
                 comparison.section.batch_size,
-                f"Writing with {unit.label}",
+                f"Writing with {trial.label}",
             )
     if not comparison.section.keep_models:
         shutil.rmtree(method.folder, ignore_errors=True)
 
 
-def missing_files(comparison: Comparison, unit: Unit) -> list[str]:
-    """Names of the files that are still to be measured of a unit."""
+def missing_files(comparison: Comparison, trial: Trial) -> list[str]:
+    """Names of the files that are still to be measured of a trial."""
     measure = comparison.section.measure
     files = [losses_file("own")] if "loss" in measure else []
     if "swap" in measure:
         files += [losses_file("swapped"), losses_file("none")]
     if "texts" in measure:
         files.append(OUTPUTS)
-    return [file for file in files if not (comparison.results / unit.id / file).exists()]
+    return [file for file in files if not (comparison.results / trial.id / file).exists()]
 
 
-def make_method(comparison: Comparison, unit: Unit) -> Method:
-    """The unit's method, with its work folder in `training.output_dir`."""
+def make_method(comparison: Comparison, trial: Trial) -> Method:
+    """The trial's method, with its work folder in `training.output_dir`."""
     work = Path(comparison.config.training.output_dir)
-    return unit.method(
-        config=unit.config,
-        folder=work / unit.id,
+    return trial.method(
+        config=trial.config,
+        folder=work / trial.id,
         shared=work / "shared",
         response_tokens=comparison.section.response_tokens,
-        **unit.options,
+        **trial.options,
     )
 
 
@@ -98,9 +98,9 @@ def _reads(file: str) -> str:
     return "own" if file == OUTPUTS else file.removeprefix("losses-").removesuffix(".npz")
 
 
-def _settings(comparison: Comparison, unit: Unit, examples: Sequence[Example]) -> dict[str, Any]:
-    """All that a unit's results depend on."""
-    sections = {name: dict(values) for name, values in unit.written.items() if values is not None}
+def _settings(comparison: Comparison, trial: Trial, examples: Sequence[Example]) -> dict[str, Any]:
+    """All that a trial's results depend on."""
+    sections = {name: dict(values) for name, values in trial.written.items() if values is not None}
     for key in _INCIDENTAL:
         sections["training"].pop(key, None)
     digest = hashlib.sha256()
@@ -108,8 +108,8 @@ def _settings(comparison: Comparison, unit: Unit, examples: Sequence[Example]) -
         digest.update(repr((example.user_id, example.query, example.target)).encode())
     section = comparison.section
     return {
-        "method": unit.method.__name__,
-        "options": unit.options,
+        "method": trial.method.__name__,
+        "options": trial.options,
         **sections,
         "test": section.test,
         "examples": len(examples),
@@ -123,7 +123,7 @@ def _settings(comparison: Comparison, unit: Unit, examples: Sequence[Example]) -
 def _without_auto(settings: dict[str, Any], recorded: dict[str, Any]) -> dict[str, Any]:
     """What `recorded` says, but for `bf16` where `settings` leave it to the machine.
 
-    So a comparison goes on elsewhere; each unit's training.json says what it was computed in.
+    So a comparison goes on elsewhere; each trial's training.json says what it was computed in.
     """
     if (asked := settings["training"].get("bf16")) not in (None, "auto"):
         return recorded
