@@ -16,11 +16,11 @@ from torch import nn
 
 from flythinker.data.batch import Collator, encode
 from flythinker.data.example import read_examples, sample_examples
-from flythinker.evaluation.significance import paired_difference
 from flythinker.files import atomic_write
 from flythinker.generation.cpu.int8 import rounded_linear
 from flythinker.model_folder import load_model_folder
-from flythinker.scoring import held_out_loss, loss_statistics, token_losses
+from flythinker.scoring.losses import held_out_loss, loss_statistics, token_losses
+from flythinker.scoring.significance import paired_difference
 
 WAYS: dict[str, tuple[torch.dtype, tuple[str, ...]]] = {
     "float32": (torch.float32, ()),

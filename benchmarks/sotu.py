@@ -20,16 +20,16 @@ from numpy.typing import NDArray
 from flythinker.data.batch import Collator, encode
 from flythinker.data.example import read_examples, sample_examples
 from flythinker.evaluation.evaluate import describe_environment
-from flythinker.evaluation.significance import paired_difference
 from flythinker.files import atomic_write
 from flythinker.model_folder import load_model_folder
-from flythinker.scoring import (
+from flythinker.scoring.losses import (
     difference_by_position,
     held_out_loss,
     loss_by_position,
     loss_statistics,
     token_losses,
 )
+from flythinker.scoring.significance import paired_difference
 from flythinker.training.config import load_config
 from flythinker.training.run import train
 

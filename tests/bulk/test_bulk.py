@@ -23,10 +23,11 @@ from flythinker.bulk.evaluate import BulkMeasure
 from flythinker.bulk.generate import BulkSetting, generate_shards
 from flythinker.bulk.pool import Pool
 from flythinker.data.example import Example, read_examples, sample_examples
+from flythinker.data.outputs import read_outputs
 from flythinker.data.prompt import PromptConfig, build_prompt
 from flythinker.errors import FlyThinkerError
 from flythinker.evaluation.evaluate import scorer
-from flythinker.generation.files import generate_file, read_outputs
+from flythinker.generation.files import generate_file
 from flythinker.generation.sampling import Sampling, respond
 from flythinker.model_folder import load_model_folder, load_tokenizer, save_model_folder
 from flythinker.training.config import ModelSection
@@ -89,7 +90,7 @@ def test_shards_together_are_the_local_runs_file(folder, ten, pool, tmp_path, mo
     made = [shard for shard in shards if shard.stat().st_mtime_ns != kept[shard]]
     assert made == [shards[2]]
     assert "Writing shards  4/4  done in " in capsys.readouterr().err  # the driver says it
-    with pytest.raises(FlyThinkerError, match="begun with other settings or examples"):
+    with pytest.raises(FlyThinkerError, match=r"begun with other settings \(examples: 10 → 9;"):
         generate_shards(ten[1:], setting, pool, out)
 
 

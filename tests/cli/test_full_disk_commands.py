@@ -16,7 +16,8 @@ from flythinker.data.example import read_examples
 from flythinker.data.prompt import build_prompt
 from flythinker.disk import DiskFull
 from flythinker.files import atomic_folder, atomic_write
-from flythinker.generation.files import generate_file, read_outputs
+from flythinker.data.outputs import read_outputs
+from flythinker.generation.files import generate_file
 from flythinker.generation.sampling import Sampling
 from flythinker.model_folder import load_model_folder
 from small_disk import fill

@@ -67,7 +67,7 @@ def test_shared_points_are_trained_once_and_models_thrown_away(ablation_file):
     ablate(ablation_file, ["fusion weight"])
     ablation = load_ablation(ablation_file)
     assert len(list(ablation.comparison.results.glob("*/losses-own.npz"))) == 2
-    assert len(ablation.comparison.units) == 5
+    assert len(ablation.comparison.trials) == 5
     examples = read_test(ablation.comparison)
     data = write_ablation(ablation, collect(ablation.comparison, examples), examples, "So far")
     assert [len(line["points"]) for line in data["studies"]["history length"]] == [0, 1]
@@ -87,8 +87,8 @@ def test_every_point_is_timed_and_the_report_shows_it(ablation_file):
 
 def test_the_configs_of_the_repository_load():
     comparison = load_comparison(SOTU)
-    assert len({unit.name for unit in comparison.units}) == 10
-    seeds = {name: [u.seed for u in comparison.units if u.name == name] for name in ("sft", "rag")}
+    assert len({trial.name for trial in comparison.trials}) == 10
+    seeds = {name: [u.seed for u in comparison.trials if u.name == name] for name in ("sft", "rag")}
     assert seeds == {"sft": [1, 2, 3], "rag": [1]}
     studies = load_ablation(SOTU).studies
     weights = {"0", "0.1", "0.2", "0.5", "1", "2", "5"}

@@ -17,7 +17,7 @@ from flythinker.comparison.run import collect, read_test, run
 from flythinker.data.example import write_examples
 from flythinker.data.histories import swap_histories, without_histories
 from flythinker.errors import FlyThinkerError
-from flythinker.scoring import load_losses, save_losses
+from flythinker.scoring.losses import load_losses, save_losses
 
 TWO = {"sft": None, "flythinker": None}
 
@@ -76,7 +76,7 @@ def test_other_settings_do_not_mix_with_what_was_measured(comparison_file):
     comparison = load_comparison(path)
     run(comparison, read_test(comparison))
     changed = load_comparison(path, ["prompt.k=1"])
-    with pytest.raises(FlyThinkerError, match=r"other settings \(prompt differ\)"):
+    with pytest.raises(FlyThinkerError, match=r"other settings \(prompt\.k: \d → 1\)"):
         run(changed, read_test(changed))
     fewer = load_comparison(path, ["compare.examples=5"])
     with pytest.raises(FlyThinkerError, match="examples"):
@@ -88,7 +88,7 @@ def test_other_settings_do_not_mix_with_what_was_measured(comparison_file):
     elsewhere = load_comparison(path, ["training.bf16=auto"])
     run(elsewhere, read_test(elsewhere))
     by_hand = load_comparison(path, ["training.bf16=true"])
-    with pytest.raises(FlyThinkerError, match=r"other settings \(training differ\)"):
+    with pytest.raises(FlyThinkerError, match=r"other settings \(training\.bf16: False → True\)"):
         run(by_hand, read_test(by_hand))
 
 

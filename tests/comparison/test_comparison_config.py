@@ -12,9 +12,9 @@ from flythinker.methods.flythinker import FlyThinker
 
 def test_what_trains_runs_with_every_seed_and_the_rest_once(comparison_file):
     path = comparison_file({"rag": None, "sft": None, "flythinker": {"seeds": [7]}}, seeds=[1, 2])
-    units = load_comparison(path).units
-    assert [unit.id for unit in units] == ["rag-s1", "sft-s1", "sft-s2", "flythinker-s7"]
-    assert [unit.config.training.seed for unit in units] == [1, 1, 2, 7]
+    trials = load_comparison(path).trials
+    assert [trial.id for trial in trials] == ["rag-s1", "sft-s1", "sft-s2", "flythinker-s7"]
+    assert [trial.config.training.seed for trial in trials] == [1, 1, 2, 7]
 
 
 def test_an_entry_has_its_own_settings_options_and_label(comparison_file):
@@ -24,7 +24,7 @@ def test_an_entry_has_its_own_settings_options_and_label(comparison_file):
             "cos": {"options": {"alpha": 2}},
         }
     )
-    weak, cos = load_comparison(path, ["prompt.k=1", "compare.examples=5"]).units
+    weak, cos = load_comparison(path, ["prompt.k=1", "compare.examples=5"]).trials
     assert (weak.method, weak.label, weak.config.model.fusion_weight) == (FlyThinker, "λ 0.1", 0.1)
     assert (cos.method, cos.options, cos.config.model.fusion_weight) == (CoS, {"alpha": 2.0}, 0.5)
     assert weak.config.prompt.k == cos.config.prompt.k == 1
@@ -55,7 +55,7 @@ def test_a_training_config_is_no_comparison(config_file):
 
 def test_some_entries_only(comparison_file):
     comparison = load_comparison(comparison_file({"rag": None, "sft": None}))
-    assert [unit.name for unit in only(comparison, ["sft"]).units] == ["sft"]
+    assert [trial.name for trial in only(comparison, ["sft"]).trials] == ["sft"]
     with pytest.raises(FlyThinkerError, match="unknown entry 'stf'"):
         only(comparison, ["stf"])
 
@@ -76,16 +76,16 @@ def test_studies_share_the_points_that_are_the_same(comparison_file):
         },
     }
     path.write_text(yaml.safe_dump(sections, sort_keys=False))
-    units = load_ablation(path).comparison.units
-    assert [unit.id for unit in units] == [
+    trials = load_ablation(path).comparison.trials
+    assert [trial.id for trial in trials] == [
         "flythinker-s1",
         "flythinker-model.fusion_weight_1-s1",
         "sft-s1",
         "sft-prompt.k_0-s1",
         "flythinker-prompt.k_0-s1",
     ]
-    assert {unit.config.training.max_steps for unit in units} == {3}
-    assert [unit.name for unit in load_ablation(path, only=["λ"]).comparison.units] == [
+    assert {trial.config.training.max_steps for trial in trials} == {3}
+    assert [trial.name for trial in load_ablation(path, only=["λ"]).comparison.trials] == [
         "flythinker",
         entry_name("flythinker", ["model.fusion_weight=1"]),
     ]

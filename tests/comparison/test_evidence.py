@@ -15,8 +15,8 @@ from flythinker.comparison.curves import frontier, frontier_section
 from flythinker.comparison.report import write_comparison
 from flythinker.comparison.run import collect, read_measured, read_test, run
 from flythinker.data.example import write_examples
-from flythinker.evaluation.significance import grouped, paired_difference
-from flythinker.scoring import held_out_loss, load_losses
+from flythinker.scoring.losses import held_out_loss, load_losses
+from flythinker.scoring.significance import grouped, paired_difference
 
 LOSS = {"measure": ["loss"], "loss_batch_size": 4}
 
@@ -162,7 +162,7 @@ def test_validation_loss_by_tokens_read(comparison_file):
     assert [p["tokens"] for p in first["points"]] == [p["tokens"] for p in second["points"]]
     assert 0 < first["points"][0]["tokens"] < first["points"][1]["tokens"]
     assert "Loss while learning" in (comparison.results / "report.md").read_text()
-    assert data["units"][0]["steps"].startswith("6 steps, 0 min")
+    assert data["trials"][0]["steps"].startswith("6 steps, 0 min")
 
 
 def test_the_frontier_is_of_the_baselines():

@@ -52,7 +52,7 @@ def test_each_task_has_a_config_with_the_papers_settings(name):
     assert (config.model.fusion_weight, config.training.learning_rate) == (0.5, 5e-6)
     assert (config.prompt.profile_tokens, config.prompt.query_tokens) == (1250, 300)
     assert (comparison.section.temperature, comparison.section.top_p) == (0.8, 0.95)
-    assert len(comparison.units) == 10
+    assert len(comparison.trials) == 10
 
 
 def _runs() -> list[Any]:

@@ -3,7 +3,6 @@ import pytest
 
 from flythinker.data.example import Example
 from flythinker.evaluation.compare import METRICS, MethodResult, measure_texts
-from flythinker.evaluation.metrics import text_metrics
 from flythinker.evaluation.segments import (
     SEGMENT_METRICS,
     compare_segments,
@@ -11,6 +10,7 @@ from flythinker.evaluation.segments import (
     segment_texts,
 )
 from flythinker.reporting.report import write_report
+from flythinker.scoring.metrics import text_metrics
 
 LONG = " ".join(
     f"The harbor of town {i} was deepened, and its lights were built." for i in range(9)

@@ -203,7 +203,9 @@ def test_answers_about_other_texts_do_not_mix(
     server.reply = lambda request: "as an AI"
     with pytest.raises(FlyThinkerError, match="pairs are missing"):
         run(2)
-    with pytest.raises(FlyThinkerError, match=r"out\.jsonl\.partial was begun with other texts"):
+    with pytest.raises(
+        FlyThinkerError, match=r"out\.jsonl\.partial was begun with other settings \(prompts: "
+    ):
         run(2, good=["other", "texts"])
 
 

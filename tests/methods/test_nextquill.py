@@ -8,7 +8,7 @@ from flythinker.methods.nextquill import NextQuill, QuillCollator, preference_we
 from flythinker.methods.nonpers import NonPers
 from flythinker.methods.rag import RAG
 from flythinker.methods.sft import SFT
-from flythinker.scoring import load_losses
+from flythinker.scoring.losses import load_losses
 
 
 def trained_losses(method, examples):

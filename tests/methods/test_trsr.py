@@ -3,7 +3,7 @@ from dataclasses import replace
 import numpy as np
 
 from flythinker.data.example import Document
-from flythinker.methods.base_texts import write_aside
+from flythinker.methods.base_texts import write_base_texts
 from flythinker.methods.sft import SFT
 from flythinker.methods.trsr import TRSR
 
@@ -16,9 +16,9 @@ def read_by_the_summarizer(method, examples, tokenizer, monkeypatch) -> list[str
 
     def spy(generator, messages, *args):
         shown.extend(map(tokenizer.decode, messages))
-        return write_aside(generator, messages, *args)
+        return write_base_texts(generator, messages, *args)
 
-    monkeypatch.setattr("flythinker.methods.trsr.write_aside", spy)
+    monkeypatch.setattr("flythinker.methods.trsr.write_base_texts", spy)
     method.summaries(examples, tokenizer)
     return shown
 
@@ -42,7 +42,7 @@ def test_the_running_summary_goes_into_the_next_block(
     first, second = read_by_the_summarizer(method, [example], tokenizer, monkeypatch)
     assert "Sentence 4" in first  # the newest texts, oldest first
     assert "Sentence 5" in second
-    summary = write_aside(
+    summary = write_base_texts(
         method.config.model.generator,
         [tokenizer(first, add_special_tokens=False)["input_ids"]],
         SMALL["summary_tokens"],

@@ -14,8 +14,9 @@ from parity import config, model
 from transformers import PreTrainedTokenizerFast
 
 from flythinker.data.example import read_examples, sample_examples
+from flythinker.data.outputs import read_outputs
 from flythinker.data.prompt import PromptConfig, build_prompt
-from flythinker.generation.files import generate_file, read_outputs
+from flythinker.generation.files import generate_file
 from flythinker.generation.sampling import Sampling, respond
 from flythinker.model_folder import load_model_folder, save_model_folder
 

@@ -18,7 +18,7 @@ class BulkMeasure:
     shard_rows: int = 64
 
     def __call__(self, load: Callable[[], Score], examples: Sequence[Example]) -> MethodResult:
-        """As `load()(examples)`."""
+        """What `load()(examples)` returns."""
         shards = shards_of(examples, self.shard_rows)
         results = self.pool.map(load, shards)
         parts = dict(track(results, "Held-out loss", len(shards), unit="/shard"))

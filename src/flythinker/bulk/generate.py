@@ -11,20 +11,19 @@ from typing import Literal
 from flythinker.bulk.on_vllm import vllm_work
 from flythinker.bulk.pool import Pool, Work, shards_of
 from flythinker.data.example import Example
+from flythinker.data.outputs import least_output_bytes, write_outputs
 from flythinker.data.prompt import build_prompt
 from flythinker.disk import require_room
 from flythinker.errors import FlyThinkerError
-from flythinker.files import atomic_write
-from flythinker.generation.files import least_output_bytes, write_outputs
 from flythinker.generation.sampling import Sampling
 from flythinker.generation.writer import Writer
 from flythinker.hardware import Precision, as_dtype
 from flythinker.model_folder import load_model_folder
 from flythinker.progress import track
+from flythinker.runs import claim
 
 Format = Literal["jsonl", "parquet"]
 Engine = Literal["local", "vllm"]
-_SETTINGS = "settings.json"
 
 
 @dataclass(frozen=True)
@@ -61,7 +60,15 @@ def generate_shards(
         FlyThinkerError: `folder` was begun with other settings or examples; see `Pool.map`.
         DiskFull: there is no room, already at the start for what surely will be written.
     """
-    _claim(folder, examples, setting)
+    if folder.exists() and not folder.is_dir():
+        raise FlyThinkerError(f"{folder} is a file; with --ray, --out is a folder of shards")
+    about = json.dumps([(example.user_id, example.query) for example in examples])
+    settings = asdict(setting) | {
+        "examples": len(examples),
+        "examples_sha256": sha256(about.encode()).hexdigest(),
+    }
+    advice = "use them again, delete the folder, or choose another --out"
+    claim(folder / "settings.json", settings, advice)
     numbered = list(enumerate(examples))
     shards = shards_of(numbered, setting.shard_rows)
     names = {number: folder / f"part-{number:05d}.{setting.format}" for number in shards}
@@ -92,23 +99,3 @@ def _writer(setting: BulkSetting) -> Work:
         return [sequence.text.strip() for sequence in sequences]
 
     return write
-
-
-def _claim(folder: Path, examples: Sequence[Example], setting: BulkSetting) -> None:
-    """Note the settings, so that a run never goes on with other ones."""
-    about = json.dumps([(example.user_id, example.query) for example in examples])
-    described = asdict(setting) | {
-        "examples": len(examples),
-        "examples_sha256": sha256(about.encode()).hexdigest(),
-    }
-    text = json.dumps(described, indent=1)
-    file = folder / _SETTINGS
-    if file.exists() and file.read_text(encoding="utf-8") != text:
-        raise FlyThinkerError(
-            f"{folder} was begun with other settings or examples (see {file}): use them again, "
-            "delete it, or choose another --out"
-        )
-    if folder.exists() and not folder.is_dir():
-        raise FlyThinkerError(f"{folder} is a file; with --ray, --out is a folder of shards")
-    with atomic_write(file) as handle:
-        handle.write(text)

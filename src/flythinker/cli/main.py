@@ -303,7 +303,7 @@ def judge(
         raise typer.BadParameter("give two --outputs or more, and as --baseline one of their names")
 
     from flythinker.data.example import read_examples, sample_examples
-    from flythinker.generation.files import read_outputs
+    from flythinker.data.outputs import read_outputs
     from flythinker.judge import judge as judging
 
     examples = sample_examples(read_examples(data), limit)

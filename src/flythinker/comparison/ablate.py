@@ -11,7 +11,7 @@ from rich.table import Table as TerminalTable
 
 from flythinker.comparison.config import CompareSection, Comparison, make_comparison
 from flythinker.comparison.efficiency import efficiency_section, read_efficiency
-from flythinker.comparison.run import Measured
+from flythinker.comparison.run import TrialResult
 from flythinker.comparison.tables import result_rows
 from flythinker.data.example import Example
 from flythinker.errors import FlyThinkerError
@@ -21,13 +21,8 @@ from flythinker.methods.registry import METHODS
 from flythinker.reporting import plots
 from flythinker.reporting.page import Cell, Figure, Section, Table, write_page
 from flythinker.reporting.report import SIGNS, format_difference, format_interval, format_value
-from flythinker.training.config import (
-    CONFIG_SECTIONS,
-    apply_override,
-    build_section,
-    check_keys,
-    read_yaml,
-)
+from flythinker.training.config import CONFIG_SECTIONS
+from flythinker.yaml_config import apply_override, build_section, check_keys, read_yaml
 
 
 @dataclass
@@ -123,7 +118,7 @@ def entry_name(method: str, overrides: Sequence[str]) -> str:
 
 
 def write_ablation(
-    ablation: Ablation, measured: Sequence[Measured], examples: Sequence[Example], title: str
+    ablation: Ablation, measured: Sequence[TrialResult], examples: Sequence[Example], title: str
 ) -> dict[str, Any]:
     """Write `report.html`, `report.md` and `report.json` into the results folder.
 
@@ -132,7 +127,7 @@ def write_ablation(
     `efficiency` (None where not measured).
     """
     section = ablation.comparison.section
-    by_name = {one.unit.name: one for one in measured}
+    by_name = {result.trial.name: result for result in measured}
     studies = {
         name: [_line(method, study, by_name, examples, section) for method in study.methods]
         for name, study in ablation.studies.items()
@@ -174,7 +169,7 @@ def study_table(title: str, lines: Sequence[dict[str, Any]]) -> TerminalTable:
 def _line(
     method: str,
     study: Study,
-    by_name: dict[str, Measured],
+    by_name: dict[str, TrialResult],
     examples: Sequence[Example],
     section: CompareSection,
 ) -> dict[str, Any]:
@@ -188,7 +183,7 @@ def _line(
         section.test,
         section.results,
         section.methods,
-        baseline=first if first in by_name else next(iter(there.values())).unit.name,
+        baseline=first if first in by_name else next(iter(there.values())).trial.name,
     )
     rows = result_rows(list(there.values()), examples, section)
     points = [

@@ -9,14 +9,12 @@ from flythinker.errors import FlyThinkerError
 from flythinker.generation.sampling import Sampling
 from flythinker.methods.base import Method
 from flythinker.methods.registry import METHODS
-from flythinker.training.config import (
-    CONFIG_SECTIONS,
-    RunConfig,
+from flythinker.training.config import CONFIG_SECTIONS, RunConfig, parse_config
+from flythinker.yaml_config import (
     apply_override,
     build_section,
     check_keys,
     convert_values,
-    parse_config,
     read_yaml,
 )
 
@@ -81,7 +79,7 @@ class CompareSection:
 
 
 @dataclass(frozen=True)
-class Unit:
+class Trial:
     """One entry with one seed: what is trained and measured as a whole.
 
     Attributes:
@@ -106,11 +104,11 @@ class Unit:
 
 @dataclass(frozen=True)
 class Comparison:
-    """A whole comparison: its settings and its units, in the order they run."""
+    """A whole comparison: its settings and its trials, in the order they run."""
 
     section: CompareSection
     config: RunConfig
-    units: list[Unit]
+    trials: list[Trial]
 
     @property
     def results(self) -> Path:
@@ -140,8 +138,8 @@ def load_comparison(path: str | Path, overrides: Iterable[str] = ()) -> Comparis
 
 
 def make_comparison(section: CompareSection, raw: dict[str, Any], path: str) -> Comparison:
-    """The units of `section`, their configs made of `raw` sections; see `load_comparison`."""
-    units = []
+    """The trials of `section`, their configs made of `raw` sections; see `load_comparison`."""
+    trials = []
     for name, values in section.methods.items():
         where = f"{path}: compare.methods.{name}"
         entry = build_section(Entry, {"method": name} | (values or {}), where)
@@ -156,10 +154,10 @@ def make_comparison(section: CompareSection, raw: dict[str, Any], path: str) -> 
             for override in [*entry.set, f"training.seed={seed}"]:
                 apply_override(written, override, CONFIG_SECTIONS)
             config = parse_config(written, where)
-            units.append(Unit(name, label, method, options, config, written, seed))
+            trials.append(Trial(name, label, method, options, config, written, seed))
     if section.baseline is not None:
         check_keys([section.baseline], section.methods, f"{path}: compare.baseline", "entry")
-    return Comparison(section, parse_config(raw, path), units)
+    return Comparison(section, parse_config(raw, path), trials)
 
 
 def _options(method: type[Method], values: dict[str, Any], where: str) -> dict[str, Any]:
@@ -173,4 +171,4 @@ def only(comparison: Comparison, names: Iterable[str]) -> Comparison:
     """The comparison with some of its entries only."""
     names = list(names)
     check_keys(names, comparison.section.methods, "--only", "entry")
-    return replace(comparison, units=[unit for unit in comparison.units if unit.name in names])
+    return replace(comparison, trials=[trial for trial in comparison.trials if trial.name in names])

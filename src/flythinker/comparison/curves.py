@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from statistics import mean, median
 from typing import Any
 
-from flythinker.comparison.run import Measured
+from flythinker.comparison.run import TrialResult
 from flythinker.reporting import plots
 from flythinker.reporting.page import Cell, Figure, Section, Table
 from flythinker.reporting.report import format_value
@@ -20,16 +20,16 @@ _FRONTIER_NOTE = (
 )
 
 
-def validation_curves(measured: Sequence[Measured]) -> list[dict[str, Any]]:
-    """Of each entry that was trained: `label` and `points` of `tokens`, `step` and `loss`.
+def validation_curves(measured: Sequence[TrialResult]) -> list[dict[str, Any]]:
+    """The curve of each entry that was trained: `label` and `points` of `tokens`, `step`, `loss`.
 
     `tokens` is None where the training did not count them. Seeds are averaged at the steps that all
     have.
     """
     curves = []
-    for name in dict.fromkeys(one.unit.name for one in measured):
-        group = [one for one in measured if one.unit.name == name]
-        logs = [_evaluations(one.training.get("log_history", [])) for one in group]
+    for name in dict.fromkeys(result.trial.name for result in measured):
+        group = [result for result in measured if result.trial.name == name]
+        logs = [_evaluations(result.training.get("log_history", [])) for result in group]
         steps = [step for step in logs[0] if all(step in log for log in logs)]
         points = [
             {
@@ -40,7 +40,7 @@ def validation_curves(measured: Sequence[Measured]) -> list[dict[str, Any]]:
             for step in steps
         ]
         if points:
-            curves.append({"label": group[0].unit.label, "points": points})
+            curves.append({"label": group[0].trial.label, "points": points})
     return curves
 
 
@@ -71,11 +71,12 @@ def frontier(
     against: Sequence[Mapping[str, Any]],
     efficiency: Mapping[str, Any] | None,
 ) -> list[dict[str, Any]]:
-    """Of each entry whose time was measured: `label`, `milliseconds`, `loss` and `baseline`.
+    """The point of each entry whose time was measured: `label`, `milliseconds`, `loss`, `baseline`.
 
     Args:
-        rows: of `result_rows`. against: of `against_rows`, whose columns are the baselines.
-        efficiency: of `read_efficiency`.
+        rows: what `result_rows` returns.
+        against: what `against_rows` returns; its columns are the baselines.
+        efficiency: what `read_efficiency` returns.
     """
     runs = efficiency["entries"] if efficiency is not None else {}
     baselines = {label for row in against for label in row["against"]}

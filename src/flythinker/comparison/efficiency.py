@@ -15,7 +15,7 @@ from typing import Any
 
 import torch
 
-from flythinker.comparison.config import Comparison, Unit
+from flythinker.comparison.config import Comparison, Trial
 from flythinker.data.example import Example
 from flythinker.data.prompt import Prompt
 from flythinker.evaluation.evaluate import describe_environment
@@ -66,27 +66,27 @@ def measure_efficiency(
     label, one dict of figures per round.
     """
     path = comparison.results / _FILE
-    entries = {unit.name: unit for unit in reversed(comparison.units)}
-    units = [unit for unit in comparison.units if entries[unit.name] is unit]
+    entries = {trial.name: trial for trial in reversed(comparison.trials)}
+    trials = [trial for trial in comparison.trials if entries[trial.name] is trial]
     data = read_efficiency(comparison) or {"entries": {}}
     data |= {
         "columns": {key: {"title": title} for key, title in _COLUMNS.items()},
         "environment": describe_environment(),
     }
     todo = [
-        unit
+        trial
         for done in range(rounds)
-        for unit in units
-        if len(data["entries"].get(unit.label, [])) <= done
+        for trial in trials
+        if len(data["entries"].get(trial.label, [])) <= done
     ]
-    for unit in track(todo, "Efficiency"):
+    for trial in track(todo, "Efficiency"):
         # a fresh process: the peak memory of one is not another's
         with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as pool:
             figures = pool.submit(
-                _measure, unit, comparison.section.response_tokens, examples[:PROMPTS]
+                _measure, trial, comparison.section.response_tokens, examples[:PROMPTS]
             )
-            data["entries"].setdefault(unit.label, []).append(figures.result())
-        done = [len(data["entries"].get(unit.label, [])) for unit in units]
+            data["entries"].setdefault(trial.label, []).append(figures.result())
+        done = [len(data["entries"].get(trial.label, [])) for trial in trials]
         data["note"] = _NOTE.format(rounds=min(done) or "unfinished")
         with atomic_write(path) as file:
             json.dump(data, file, indent=1)
@@ -114,16 +114,16 @@ def efficiency_section(data: dict[str, Any]) -> Section:
 
 
 def _measure(
-    unit: Unit, response_tokens: int, examples: Sequence[Example]
+    trial: Trial, response_tokens: int, examples: Sequence[Example]
 ) -> dict[str, float | None]:
     with tempfile.TemporaryDirectory() as folder:
-        method = _short(unit, Path(folder), response_tokens)
+        method = _short(trial, Path(folder), response_tokens)
         with open(os.devnull, "w") as quiet, redirect_stdout(quiet), redirect_stderr(quiet):
             method.train()  # its bars have no place inside a bar
         figures: dict[str, float | None] = {"train_seconds": None, "train_gigabytes": None}
-        if unit.method.trains:
-            rows = unit.config.training.train_batch_size
-            rows *= unit.config.training.gradient_accumulation_steps
+        if trial.method.trains:
+            rows = trial.config.training.train_batch_size
+            rows *= trial.config.training.gradient_accumulation_steps
             training = method.personal.training
             seconds = training_seconds(training["log_history"])
             figures["train_seconds"] = seconds / training["steps"] / rows
@@ -132,14 +132,14 @@ def _measure(
         return figures | _latency(method, prompts) | _cache(method.personal, prompts)
 
 
-def _short(unit: Unit, folder: Path, response_tokens: int) -> Method:
-    """The unit's method with a training of `STEPS` steps and no more examples than that needs."""
-    training = unit.config.training
+def _short(trial: Trial, folder: Path, response_tokens: int) -> Method:
+    """The trial's method with a training of `STEPS` steps and no more examples than that needs."""
+    training = trial.config.training
     training.max_steps = STEPS
     training.save_strategy = training.eval_strategy = "no"
     needed = STEPS * training.train_batch_size * training.gradient_accumulation_steps
-    config = replace(unit.config, data=replace(unit.config.data, max_train=needed))
-    return unit.method(config, folder / "own", folder / "shared", response_tokens, **unit.options)
+    config = replace(trial.config, data=replace(trial.config.data, max_train=needed))
+    return trial.method(config, folder / "own", folder / "shared", response_tokens, **trial.options)
 
 
 def _latency(method: Method, prompts: Sequence[Prompt]) -> dict[str, float]:

@@ -17,7 +17,7 @@ from flythinker.comparison.curves import (
     validation_curves,
 )
 from flythinker.comparison.efficiency import efficiency_section, read_efficiency
-from flythinker.comparison.run import Measured
+from flythinker.comparison.run import TrialResult
 from flythinker.comparison.tables import (
     Rows,
     against_rows,
@@ -50,7 +50,7 @@ _SHOWN = ("loss", "rouge1", "rouge2", "rougeL", "corpus_bleu", "meteor", "bertsc
 
 
 def write_comparison(
-    comparison: Comparison, measured: Sequence[Measured], examples: Sequence[Example], title: str
+    comparison: Comparison, measured: Sequence[TrialResult], examples: Sequence[Example], title: str
 ) -> dict[str, Any]:
     """Write `report.html`, `report.md` and `report.json` into the results folder.
 
@@ -59,7 +59,7 @@ def write_comparison(
     not measured) and what ran.
     """
     section, references = comparison.section, [example.target for example in examples]
-    written = {one.unit.id: one.texts for one in measured if one.texts is not None}
+    written = {result.trial.id: result.texts for result in measured if result.texts is not None}
     data: dict[str, Any] = {
         "title": title,
         "examples": len(examples),
@@ -75,7 +75,7 @@ def write_comparison(
         "personal": personal_rows(measured),
         "attribution": attribution(written, examples) if written else None,
         "efficiency": read_efficiency(comparison),
-        "units": [_describe(one) for one in measured],
+        "trials": [_describe(result) for result in measured],
     }
     data["frontier"] = frontier(data["results"], data["against"], data["efficiency"])
     sections = [
@@ -89,7 +89,7 @@ def write_comparison(
         _attribution(data["attribution"], measured),
         data["efficiency"] and efficiency_section(data["efficiency"]),
         _texts(measured, examples),
-        _settings(data["units"], data["environment"]),
+        _settings(data["trials"], data["environment"]),
     ]
     subtitle = (
         f"{data['examples']} held-out texts by {data['users']} users; responses of up to "
@@ -219,10 +219,12 @@ def _personal(rows: Rows) -> Section | None:
     )
 
 
-def _attribution(data: dict[str, Any] | None, measured: Sequence[Measured]) -> Section | None:
+def _attribution(data: dict[str, Any] | None, measured: Sequence[TrialResult]) -> Section | None:
     if data is None:
         return None
-    labels = {one.unit.id: f"{one.unit.label}, seed {one.unit.seed}" for one in measured}
+    labels = {
+        result.trial.id: f"{result.trial.label}, seed {result.trial.seed}" for result in measured
+    }
     judged = {"The users' own texts": data["real"]} | data["methods"]
     lines = []
     for name, scores in judged.items():
@@ -244,14 +246,18 @@ def _attribution(data: dict[str, Any] | None, measured: Sequence[Measured]) -> S
     )
 
 
-def _texts(measured: Sequence[Measured], examples: Sequence[Example]) -> Section | None:
-    first = {one.unit.name: one for one in reversed(measured) if one.texts is not None}
-    shown = [one for one in measured if first.get(one.unit.name) is one]
+def _texts(measured: Sequence[TrialResult], examples: Sequence[Example]) -> Section | None:
+    first = {result.trial.name: result for result in reversed(measured) if result.texts is not None}
+    shown = [result for result in measured if first.get(result.trial.name) is result]
     if not shown:
         return None
     groups = []
     for i in choose_examples(examples):
-        texts = [Text(one.unit.label, one.texts[i]) for one in shown if one.texts is not None]
+        texts = [
+            Text(result.trial.label, result.texts[i])
+            for result in shown
+            if result.texts is not None
+        ]
         real = Text("What they wrote", examples[i].target)
         groups.append((examples[i].user_id, examples[i].query, [real, *texts]))
     return Section(
@@ -262,10 +268,10 @@ def _texts(measured: Sequence[Measured], examples: Sequence[Example]) -> Section
     )
 
 
-def _settings(units: Sequence[dict[str, Any]], environment: dict[str, str]) -> Section:
+def _settings(trials: Sequence[dict[str, Any]], environment: dict[str, str]) -> Section:
     lines = [
-        (unit["label"], [Cell(str(unit["seed"])), Cell(unit["steps"]), Cell(unit["options"])])
-        for unit in units
+        (trial["label"], [Cell(str(trial["seed"])), Cell(trial["steps"]), Cell(trial["options"])])
+        for trial in trials
     ]
     facts = [(name, [Cell(value)]) for name, value in environment.items()]
     return Section(
@@ -275,16 +281,17 @@ def _settings(units: Sequence[dict[str, Any]], environment: dict[str, str]) -> S
     )
 
 
-def _describe(one: Measured) -> dict[str, Any]:
-    history = one.training.get("log_history", [])
+def _describe(result: TrialResult) -> dict[str, Any]:
+    history = result.training.get("log_history", [])
     seconds = training_seconds(history)
-    steps = one.training.get("steps", 0)
+    steps = result.training.get("steps", 0)
     return {
-        "name": one.unit.name,
-        "label": one.unit.label,
-        "seed": one.unit.seed,
+        "name": result.trial.name,
+        "label": result.trial.label,
+        "seed": result.trial.seed,
         "steps": f"{steps} steps, {seconds / 60:.0f} min" if steps else "none",
-        "options": ", ".join(f"{key} {value}" for key, value in one.unit.options.items()) or "–",
+        "options": ", ".join(f"{key} {value}" for key, value in result.trial.options.items())
+        or "–",
     }
 
 

@@ -1,4 +1,4 @@
-"""A whole comparison: every unit in turn, then what was measured, by entry and seed."""
+"""A whole comparison: every trial in turn, then what was measured, by entry and seed."""
 
 import json
 from collections.abc import Sequence
@@ -11,30 +11,30 @@ import numpy as np
 from filelock import FileLock, Timeout
 from numpy.typing import NDArray
 
-from flythinker.comparison.config import Comparison, Unit
-from flythinker.comparison.unit import (
+from flythinker.comparison.config import Comparison, Trial
+from flythinker.comparison.trial import (
     OUTPUTS,
     TRAINING,
     losses_file,
     missing_files,
-    run_unit,
+    run_trial,
 )
 from flythinker.data.example import Example, read_examples, sample_examples, write_examples
 from flythinker.data.histories import without_histories
+from flythinker.data.outputs import read_outputs
 from flythinker.errors import FlyThinkerError
-from flythinker.generation.files import read_outputs
 from flythinker.progress import part
-from flythinker.scoring import load_losses
+from flythinker.scoring.losses import load_losses
 
 EXAMPLES = "examples.jsonl"
-"""In the results: what they were measured on, without histories."""
+"""The file in the results that holds what they were measured on, without histories."""
 
 
 @dataclass
-class Measured:
-    """What was measured of one unit, in the examples' order; what is missing is `None`."""
+class TrialResult:
+    """What was measured of one trial, in the examples' order; what is missing is `None`."""
 
-    unit: Unit
+    trial: Trial
     losses: dict[str, list[NDArray[np.float32]]] = field(default_factory=dict)
     """Nats of each response token by history: "own", "swapped", "none"."""
     texts: list[str] | None = None
@@ -50,7 +50,7 @@ def read_test(comparison: Comparison) -> list[Example]:
 
 
 def read_measured(comparison: Comparison) -> list[Example]:
-    """As `read_test`; where that file is not at hand, the results' own copy without histories.
+    """Read the test file or, where it is not at hand, its copy in the results, without histories.
 
     It is all that a report needs, but for the classifier of authors.
     """
@@ -61,33 +61,33 @@ def read_measured(comparison: Comparison) -> list[Example]:
 
 
 def run(comparison: Comparison, examples: Sequence[Example]) -> None:
-    """Run every unit; what is already measured is not repeated.
+    """Run every trial; what is already measured is not repeated.
 
-    Several processes may run one comparison: a unit that another one is at is left to it.
+    Several processes may run one comparison: a trial that another one is at is left to it.
     """
     work = Path(comparison.config.training.output_dir)
     work.mkdir(parents=True, exist_ok=True)
     if not (comparison.results / EXAMPLES).exists():
         write_examples(comparison.results / EXAMPLES, without_histories(examples))
-    for number, unit in enumerate(comparison.units, start=1):
-        title = f"{number} of {len(comparison.units)}: {unit.label}, seed {unit.seed}"
+    for number, trial in enumerate(comparison.trials, start=1):
+        title = f"{number} of {len(comparison.trials)}: {trial.label}, seed {trial.seed}"
         try:
             with (
-                FileLock(work / f"{unit.id}.lock", blocking=False),
-                part(title) if missing_files(comparison, unit) else nullcontext(),
+                FileLock(work / f"{trial.id}.lock", blocking=False),
+                part(title) if missing_files(comparison, trial) else nullcontext(),
             ):
-                run_unit(comparison, unit, examples)
+                run_trial(comparison, trial, examples)
         except Timeout:
             with part(f"{title}: another process is at it"):
                 pass
 
 
-def collect(comparison: Comparison, examples: Sequence[Example]) -> list[Measured]:
-    """Read what was measured so far, of units that have at least something."""
+def collect(comparison: Comparison, examples: Sequence[Example]) -> list[TrialResult]:
+    """Read what was measured so far, of trials that have at least something."""
     collected = []
-    for unit in comparison.units:
-        folder = comparison.results / unit.id
-        measured = Measured(unit)
+    for trial in comparison.trials:
+        folder = comparison.results / trial.id
+        measured = TrialResult(trial)
         for history in ("own", "swapped", "none"):
             if (folder / losses_file(history)).exists():
                 measured.losses[history] = load_losses(folder / losses_file(history))

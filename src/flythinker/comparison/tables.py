@@ -1,4 +1,4 @@
-"""From what was measured to rows: seeds pooled, each entry against the best baseline."""
+"""Rows of what was measured: seeds pooled, each entry against the best baseline."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import asdict
@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from transformers import PreTrainedTokenizerBase
 
 from flythinker.comparison.config import CompareSection
-from flythinker.comparison.run import Measured
+from flythinker.comparison.run import TrialResult
 from flythinker.data.example import Example
 from flythinker.evaluation.compare import (
     METRICS,
@@ -20,10 +20,10 @@ from flythinker.evaluation.compare import (
     verdict,
 )
 from flythinker.evaluation.segments import metrics_by_segment
-from flythinker.evaluation.significance import grouped, paired_difference, ratio
 from flythinker.methods.flythinker import FlyThinker
 from flythinker.progress import track
-from flythinker.scoring import held_out_loss, loss_statistics
+from flythinker.scoring.losses import held_out_loss, loss_statistics
+from flythinker.scoring.significance import grouped, paired_difference, ratio
 
 SEGMENT = 100
 """Tokens of a segment of the response."""
@@ -32,7 +32,7 @@ Rows = list[dict[str, Any]]
 
 
 def result_rows(
-    measured: Sequence[Measured], examples: Sequence[Example], section: CompareSection
+    measured: Sequence[TrialResult], examples: Sequence[Example], section: CompareSection
 ) -> Rows:
     """One JSON-able row per entry: `name`, `label`, `seeds` and `metrics`.
 
@@ -43,24 +43,24 @@ def result_rows(
     """
     references = [example.target for example in examples]
     apart: dict[str, list[Measurements]] = {}
-    for one in track(measured, "Scoring texts"):
-        scores = _measure(one, references, section.bert_model)
-        apart.setdefault(one.unit.name, []).append(scores)
+    for result in track(measured, "Scoring texts"):
+        scores = _measure(result, references, section.bert_model)
+        apart.setdefault(result.trial.name, []).append(scores)
     return _compared_rows(measured, apart, section, [example.user_id for example in examples])
 
 
 def position_rows(
-    measured: Sequence[Measured], examples: Sequence[Example], section: CompareSection
+    measured: Sequence[TrialResult], examples: Sequence[Example], section: CompareSection
 ) -> list[dict[str, Any]]:
     """Held-out loss by segment: `start`, `end`, `n_examples` and `rows` as in `result_rows`."""
-    lengths = [len(nats) for one in measured[:1] for nats in one.losses.get("own", [])]
+    lengths = [len(nats) for result in measured[:1] for nats in result.losses.get("own", [])]
     segments = []
     # the token that ends a response of full length would be a segment of its own
     longest = min(max(lengths, default=0), section.response_tokens)
     for start in range(0, longest, SEGMENT):
         reaching = [i for i, length in enumerate(lengths) if length > start]
         apart = {
-            name: [_losses(one, slice(start, start + SEGMENT), reaching) for one in group]
+            name: [_losses(result, slice(start, start + SEGMENT), reaching) for result in group]
             for name, group in _by_entry(measured).items()
         }
         segments.append(
@@ -77,7 +77,7 @@ def position_rows(
 
 
 def segment_rows(
-    measured: Sequence[Measured],
+    measured: Sequence[TrialResult],
     references: Sequence[str],
     section: CompareSection,
     load_tokenizer: Callable[[], PreTrainedTokenizerBase],
@@ -86,25 +86,25 @@ def segment_rows(
 
     The tokenizer is loaded only if there are texts to cut.
     """
-    written = [one for one in measured if one.texts is not None]
+    written = [result for result in measured if result.texts is not None]
     if not written:
         return []
     tokenizer = load_tokenizer()
-    by_unit = {
-        one.unit.id: metrics_by_segment(
-            one.texts or [],
+    by_trial = {
+        result.trial.id: metrics_by_segment(
+            result.texts or [],
             references,
             tokenizer,
             SEGMENT,
             section.response_tokens,
             section.bert_model,
         )
-        for one in track(written, "Scoring segments")
+        for result in track(written, "Scoring segments")
     }
     segments = []
-    for i, first in enumerate(next(iter(by_unit.values()), [])):
+    for i, first in enumerate(next(iter(by_trial.values()), [])):
         apart = {
-            name: [by_unit[one.unit.id][i].measured for one in group]
+            name: [by_trial[result.trial.id][i].measured for result in group]
             for name, group in _by_entry(written).items()
         }
         segments.append(
@@ -118,7 +118,7 @@ def segment_rows(
     return segments
 
 
-def personal_rows(measured: Sequence[Measured]) -> Rows:
+def personal_rows(measured: Sequence[TrialResult]) -> Rows:
     """What a user's own history is worth: own minus swapped and own minus none, nats/token.
 
     One row per entry that was measured with all three: `own`, and for "swapped" and "none" an
@@ -126,14 +126,14 @@ def personal_rows(measured: Sequence[Measured]) -> Rows:
     """
     rows = []
     for name, group in _by_entry(measured).items():
-        group = [one for one in group if {"own", "swapped", "none"} <= one.losses.keys()]
+        group = [result for result in group if {"own", "swapped", "none"} <= result.losses.keys()]
         if not group:
             continue
         sums = {
-            history: np.sum([loss_statistics(one.losses[history]) for one in group], axis=0)
+            history: np.sum([loss_statistics(result.losses[history]) for result in group], axis=0)
             for history in ("own", "swapped", "none")
         }
-        row: dict[str, Any] = {"name": name, "label": group[0].unit.label, "seeds": _seeds(group)}
+        row: dict[str, Any] = {"name": name, "label": group[0].trial.label, "seeds": _seeds(group)}
         row["own"] = ratio(sums["own"].sum(axis=0))
         for history in ("swapped", "none"):
             difference = paired_difference(sums["own"], sums[history])
@@ -144,7 +144,7 @@ def personal_rows(measured: Sequence[Measured]) -> Rows:
     return rows
 
 
-def against_rows(measured: Sequence[Measured], examples: Sequence[Example]) -> Rows:
+def against_rows(measured: Sequence[TrialResult], examples: Sequence[Example]) -> Rows:
     """Held-out loss of every entry minus that of each trained baseline, nats/token.
 
     One row per entry: `name`, `label` and `against`, by the label of the baseline (every trained
@@ -153,26 +153,26 @@ def against_rows(measured: Sequence[Measured], examples: Sequence[Example]) -> R
     it) and `lower`, the share of texts whose loss is lower.
     """
     groups = {
-        name: [one for one in group if "own" in one.losses]
+        name: [result for result in group if "own" in result.losses]
         for name, group in _by_entry(measured).items()
-        if any("own" in one.losses for one in group)
+        if any("own" in result.losses for result in group)
     }
     users = [example.user_id for example in examples]
     pooled = {
-        name: pool([_losses(one, slice(None), range(len(users))) for one in group])
+        name: pool([_losses(result, slice(None), range(len(users))) for result in group])
         for name, group in groups.items()
     }
     baselines = [
         name
         for name, group in groups.items()
-        if group[0].unit.method.trains and not issubclass(group[0].unit.method, FlyThinker)
+        if group[0].trial.method.trains and not issubclass(group[0].trial.method, FlyThinker)
     ]
     return [
         {
             "name": name,
-            "label": group[0].unit.label,
+            "label": group[0].trial.label,
             "against": {
-                groups[other][0].unit.label: _loss_against(
+                groups[other][0].trial.label: _loss_against(
                     pooled[name], pooled[other], group, groups[other], users
                 )
                 for other in baselines
@@ -186,21 +186,21 @@ def against_rows(measured: Sequence[Measured], examples: Sequence[Example]) -> R
 def _loss_against(
     pooled: Measurements,
     baseline: Measurements,
-    group: Sequence[Measured],
-    other: Sequence[Measured],
+    group: Sequence[TrialResult],
+    other: Sequence[TrialResult],
     users: Sequence[str],
 ) -> dict[str, Any]:
     ours, theirs = pooled["loss"][0], baseline["loss"][0]
     difference = paired_difference(ours, theirs)
-    by_seed = {one.unit.seed: held_out_loss(one.losses["own"]) for one in other}
+    by_seed = {result.trial.seed: held_out_loss(result.losses["own"]) for result in other}
     lower = ours[:, 0] / ours[:, 1] < theirs[:, 0] / theirs[:, 1]
     return asdict(difference) | {
         "verdict": verdict("loss", difference, len(users)),
         "over_users": over_users("loss", pooled, baseline, users),
         "per_seed": {
-            str(one.unit.seed): held_out_loss(one.losses["own"]) - by_seed[one.unit.seed]
-            for one in group
-            if one.unit.seed in by_seed
+            str(result.trial.seed): held_out_loss(result.losses["own"]) - by_seed[result.trial.seed]
+            for result in group
+            if result.trial.seed in by_seed
         },
         "lower": float(lower.mean()),
     }
@@ -208,9 +208,9 @@ def _loss_against(
 
 def pool(apart: Sequence[Measurements]) -> Measurements:
     """Measurements of several seeds as one: their statistics add up, text by text."""
-    common = [metric for metric in apart[0] if all(metric in one for one in apart)]
+    common = [metric for metric in apart[0] if all(metric in seed for seed in apart)]
     return {
-        metric: (np.sum([one[metric][0] for one in apart], axis=0), apart[0][metric][1])
+        metric: (np.sum([seed[metric][0] for seed in apart], axis=0), apart[0][metric][1])
         for metric in common
     }
 
@@ -244,7 +244,7 @@ def over_users(
 
 
 def _compared_rows(
-    measured: Sequence[Measured],
+    measured: Sequence[TrialResult],
     apart: dict[str, list[Measurements]],
     section: CompareSection,
     users: Sequence[str] = (),
@@ -252,7 +252,7 @@ def _compared_rows(
     groups = _by_entry(measured)
     pooled = {name: pool(seeds) for name, seeds in apart.items()}
     baselines = [
-        name for name, group in groups.items() if not issubclass(group[0].unit.method, FlyThinker)
+        name for name, group in groups.items() if not issubclass(group[0].trial.method, FlyThinker)
     ]
     rows = []
     for name, group in groups.items():
@@ -260,42 +260,44 @@ def _compared_rows(
         for metric in pooled[name]:
             other = section.baseline or best_baseline(pooled, baselines, metric)
             against = pooled.get(other, {}) if other is not None else {}
-            statistics = [one[metric] for one in apart[name]]
+            statistics = [seed[metric] for seed in apart[name]]
             values = [float(estimate(rows.sum(axis=0))) for rows, estimate in statistics]
             cell = compared(metric, pooled[name], against)
             metrics[metric] = cell | {
                 "per_seed": values,
                 "sd": float(np.std(values, ddof=1)) if len(values) > 1 else None,
-                "against": groups[other][0].unit.label if other in groups else None,
+                "against": groups[other][0].trial.label if other in groups else None,
                 "over_users": None
                 if cell["difference"] is None
                 else over_users(metric, pooled[name], against, users),
             }
-        label = group[0].unit.label
+        label = group[0].trial.label
         rows.append({"name": name, "label": label, "seeds": _seeds(group), "metrics": metrics})
     return rows
 
 
-def _by_entry(measured: Sequence[Measured]) -> dict[str, list[Measured]]:
-    groups: dict[str, list[Measured]] = {}
-    for one in measured:
-        groups.setdefault(one.unit.name, []).append(one)
+def _by_entry(measured: Sequence[TrialResult]) -> dict[str, list[TrialResult]]:
+    groups: dict[str, list[TrialResult]] = {}
+    for result in measured:
+        groups.setdefault(result.trial.name, []).append(result)
     return groups
 
 
-def _seeds(group: Sequence[Measured]) -> list[int]:
-    return [one.unit.seed for one in group]
+def _seeds(group: Sequence[TrialResult]) -> list[int]:
+    return [result.trial.seed for result in group]
 
 
-def _measure(one: Measured, references: Sequence[str], bert_model: str | None) -> Measurements:
-    measurements = _losses(one, slice(None), range(len(references)))
-    if one.texts is not None:
-        measurements |= measure_texts(one.texts, references, bert_model)
+def _measure(
+    result: TrialResult, references: Sequence[str], bert_model: str | None
+) -> Measurements:
+    measurements = _losses(result, slice(None), range(len(references)))
+    if result.texts is not None:
+        measurements |= measure_texts(result.texts, references, bert_model)
     return measurements
 
 
-def _losses(one: Measured, part: slice, examples: Sequence[int]) -> Measurements:
-    if "own" not in one.losses:
+def _losses(result: TrialResult, part: slice, examples: Sequence[int]) -> Measurements:
+    if "own" not in result.losses:
         return {}
-    nats: list[NDArray[np.float32]] = [one.losses["own"][i][part] for i in examples]
+    nats: list[NDArray[np.float32]] = [result.losses["own"][i][part] for i in examples]
     return {"loss": (loss_statistics(nats), ratio)}

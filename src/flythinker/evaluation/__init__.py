@@ -1,1 +1,1 @@
-"""Evaluation: held-out loss, text metrics, significance and the report."""
+"""Models and their texts on one data file, against a baseline."""

@@ -19,7 +19,7 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import Pipeline, make_pipeline, make_union
 
 from flythinker.data.example import Example
-from flythinker.evaluation.significance import bootstrap, mean_statistics
+from flythinker.scoring.significance import bootstrap, mean_statistics
 
 TEXTS_PER_USER = 100
 """At most so many past texts of a user, or passages of them, are learned from, a fixed sample."""
@@ -52,9 +52,9 @@ class AttributionProbe:
             if not text.strip() or user not in place:
                 rows.append((0.0, 0.0, float(len(place))))
                 continue
-            own = row[place[user]]
-            rank = int((row >= own).sum())
-            rows.append((float(rank == 1), float(own), float(rank)))
+            probability = row[place[user]]
+            rank = int((row >= probability).sum())
+            rows.append((float(rank == 1), float(probability), float(rank)))
         names = ("accuracy", "probability", "rank")
         return dict(zip(names, np.array(rows).reshape(-1, 3).T, strict=True))
 

@@ -8,20 +8,20 @@ import numpy as np
 from numpy.typing import NDArray
 
 from flythinker.errors import FlyThinkerError
-from flythinker.evaluation.metrics import bleu_from_statistics, bleu_statistics, text_metrics
-from flythinker.evaluation.significance import (
+from flythinker.progress import track
+from flythinker.scoring.losses import (
+    difference_by_position,
+    loss_by_position,
+    loss_statistics,
+)
+from flythinker.scoring.metrics import bleu_from_statistics, bleu_statistics, text_metrics
+from flythinker.scoring.significance import (
     Estimator,
     Interval,
     bootstrap,
     mean_statistics,
     paired_difference,
     ratio,
-)
-from flythinker.progress import track
-from flythinker.scoring import (
-    difference_by_position,
-    loss_by_position,
-    loss_statistics,
 )
 
 

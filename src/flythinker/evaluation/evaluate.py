@@ -13,12 +13,12 @@ import transformers
 from flythinker import __version__
 from flythinker.data.batch import Collator, encode
 from flythinker.data.example import Example
+from flythinker.data.outputs import read_outputs
 from flythinker.data.prompt import PromptConfig
 from flythinker.evaluation.compare import MethodResult
-from flythinker.generation.files import read_outputs
 from flythinker.hardware import dtype_name
 from flythinker.model_folder import PersonalModel, load_model_folder, read_prompt
-from flythinker.scoring import token_losses
+from flythinker.scoring.losses import token_losses
 
 Score = Callable[[Sequence[Example]], MethodResult]
 Measure = Callable[[Callable[[], Score], Sequence[Example]], MethodResult]

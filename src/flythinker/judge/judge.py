@@ -15,7 +15,7 @@ from dataclasses import asdict, dataclass
 from functools import cache
 from hashlib import sha256
 from pathlib import Path
-from typing import IO, Any, Literal
+from typing import Any, Literal
 
 from jinja2 import Environment, PackageLoader, StrictUndefined, Template
 from rich.table import Table
@@ -24,13 +24,13 @@ from rich.text import Text
 from flythinker.data.example import Example
 from flythinker.data.prompt import cut_to_tokens
 from flythinker.data.retrieval import retrieve
-from flythinker.disk import named_when_full
 from flythinker.errors import FlyThinkerError
 from flythinker.evaluation.compare import MIN_EXAMPLES
-from flythinker.evaluation.significance import Estimate, bootstrap_mean
-from flythinker.files import atomic_write, complete_lines
+from flythinker.files import atomic_write
 from flythinker.progress import track
 from flythinker.reporting.report import COLOURS, SIGNS
+from flythinker.runs import Journal
+from flythinker.scoring.significance import Estimate, bootstrap_mean
 
 PAST_TEXTS = 4
 PAST_WORDS = 800
@@ -115,10 +115,17 @@ def judge(
     """
     partial = out.with_name(out.name + ".partial")
     prompts = json.dumps([question.prompt for question in questions])
-    begun_with = json.dumps(dict(settings) | {"prompts": sha256(prompts.encode()).hexdigest()})
-    with named_when_full(partial):
-        answers = _start_or_resume(partial, begun_with, questions)
-        asyncio.run(_ask_all(questions, ask, answers, partial, concurrency))
+    journal = Journal(
+        partial,
+        dict(settings) | {"prompts": sha256(prompts.encode()).hexdigest()},
+        "judge the same texts by the same judge, delete it, or choose another --out",
+    )
+    asked = {(q.example, q.a, q.b): q for q in questions}
+    answers = {
+        asked[entry["example"], entry["a"], entry["b"]]: Answer(entry["closer"], entry["reason"])
+        for entry in journal.entries
+    }
+    asyncio.run(_ask_all(questions, ask, answers, journal, concurrency))
 
     in_order = [answers[question] for question in questions]
     _check_enough(in_order, partial)
@@ -251,61 +258,40 @@ async def _ask_all(
     questions: Sequence[Question],
     ask: Ask,
     answers: dict[Question, Answer],
-    partial: Path,
+    journal: Journal,
     concurrency: int,
 ) -> None:
-    """Fill `answers`, keeping each usable one in `partial` the moment it comes."""
+    """Fill `answers`, keeping each usable one in `journal` the moment it comes."""
     slots = asyncio.Semaphore(concurrency)
 
-    async def answer(question: Question, kept: IO[str]) -> Answer:
+    async def answer(question: Question) -> Answer:
         async with slots:
             given = answers[question] = await ask(question.prompt)
         if given.closer is not None:
-            kept.write(json.dumps(_line(question, given)) + "\n")
-            kept.flush()
+            journal.add(_line(question, given))
         return given
 
     failures = 0
     before = len(answers)
-    with partial.open("a", encoding="utf-8") as kept:
-        asked = [asyncio.create_task(answer(q, kept)) for q in questions if q not in answers]
-        done = asyncio.as_completed(asked)
-        try:
-            for next_done in track(done, "Judging", len(questions), before):
-                given = await next_done
-                failures = failures + 1 if given.closer is None else 0
-                if failures == GIVE_UP_AFTER:
-                    raise FlyThinkerError(
-                        f"the judge failed {failures} times in a row ({given.reason}); its answers "
-                        f"are kept in {partial}, the same command goes on from there"
-                    )
-        finally:  # on an error or Ctrl-C nothing is asked any more
-            for task in asked:
-                task.cancel()
-            await asyncio.gather(*asked, return_exceptions=True)
+    asked = [asyncio.create_task(answer(q)) for q in questions if q not in answers]
+    done = asyncio.as_completed(asked)
+    try:
+        for next_done in track(done, "Judging", len(questions), before):
+            given = await next_done
+            failures = failures + 1 if given.closer is None else 0
+            if failures == GIVE_UP_AFTER:
+                raise FlyThinkerError(
+                    f"the judge failed {failures} times in a row ({given.reason}); its answers "
+                    f"are kept in {journal.path}, the same command goes on from there"
+                )
+    finally:  # on an error or Ctrl-C nothing is asked any more
+        for task in asked:
+            task.cancel()
+        await asyncio.gather(*asked, return_exceptions=True)
 
 
 def _line(question: Question, answer: Answer) -> dict[str, Any]:
     return {"example": question.example, "a": question.a, "b": question.b} | asdict(answer)
-
-
-def _start_or_resume(
-    partial: Path, begun_with: str, questions: Sequence[Question]
-) -> dict[Question, Answer]:
-    """Answers that an interrupted run left in `partial`, whose first line says what it asked."""
-    first, *lines = complete_lines(partial) or [begun_with]
-    if first != begun_with:
-        raise FlyThinkerError(
-            f"{partial} was begun with other texts or another judge ({first}): "
-            "use them again, delete it, or choose another --out"
-        )
-    if not lines:
-        partial.write_text(begun_with + "\n", encoding="utf-8")
-    by_place = {(q.example, q.a, q.b): q for q in questions}
-    return {
-        by_place[line["example"], line["a"], line["b"]]: Answer(line["closer"], line["reason"])
-        for line in map(json.loads, lines)
-    }
 
 
 def _check_enough(answers: Sequence[Answer], partial: Path) -> None:

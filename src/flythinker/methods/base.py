@@ -15,7 +15,7 @@ from flythinker.data.example import Example
 from flythinker.data.prompt import Prompt, build_prompts
 from flythinker.generation.sampling import Sampling, respond
 from flythinker.model_folder import PersonalModel, load_model_folder
-from flythinker.scoring import token_losses
+from flythinker.scoring.losses import token_losses
 from flythinker.training.config import FlyThinkerTrainingArguments, RunConfig
 from flythinker.training.run import Recipe, train
 

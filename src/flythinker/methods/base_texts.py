@@ -1,22 +1,20 @@
 """What the base model writes on the side for a method: summaries, rationales. Written once."""
 
-import json
 from collections.abc import Sequence
 from hashlib import sha256
 from pathlib import Path
 
 from flythinker.data.prompt import Prompt
-from flythinker.disk import named_when_full
-from flythinker.files import complete_lines
 from flythinker.generation.sampling import Sampling, respond
 from flythinker.model_folder import load_model_folder
 from flythinker.progress import track
+from flythinker.runs import Journal
 
 _BATCH = 16
 _REPETITION_PENALTY = 1.2  # greedy text of a small model goes in circles without
 
 
-def write_aside(
+def write_base_texts(
     generator: str, messages: Sequence[list[int]], max_tokens: int, file: Path, description: str
 ) -> list[str]:
     """The base model's greedy answer to each message, in order.
@@ -30,7 +28,8 @@ def write_aside(
         max_tokens: longest answer.
     """
     keys = [sha256(repr((generator, ids, max_tokens)).encode()).hexdigest() for ids in messages]
-    known = {line["key"]: line["text"] for line in map(json.loads, complete_lines(file))}
+    journal = Journal(file)
+    known = {entry["key"]: entry["text"] for entry in journal.entries}
     asked = {key: ids for key, ids in zip(keys, messages, strict=True) if key not in known}
     if asked:
         base = load_model_folder(generator)
@@ -42,8 +41,5 @@ def write_aside(
             prompts = [Prompt(asked[key], [], ()) for key in batch]
             texts = respond(base, prompts, sampling, repetition_penalty=_REPETITION_PENALTY)
             known |= zip(batch, texts, strict=True)
-            with named_when_full(file), file.open("a", encoding="utf-8") as lines:
-                lines.writelines(
-                    json.dumps({"key": key, "text": known[key]}) + "\n" for key in batch
-                )
+            journal.add(*({"key": key, "text": known[key]} for key in batch))
     return [known[key] for key in keys]

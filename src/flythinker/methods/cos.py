@@ -16,7 +16,7 @@ from flythinker.data.prompt import Prompt
 from flythinker.generation.sampling import Sampling, padded, respond
 from flythinker.methods.base import Method
 from flythinker.progress import track
-from flythinker.scoring import response_logits
+from flythinker.scoring.losses import response_logits
 
 
 @dataclass(frozen=True, kw_only=True)

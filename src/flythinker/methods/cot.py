@@ -20,7 +20,7 @@ from flythinker.data.prompt import (
 )
 from flythinker.generation.sampling import Sampling, respond
 from flythinker.methods.base import Tuned
-from flythinker.methods.base_texts import write_aside
+from flythinker.methods.base_texts import write_base_texts
 from flythinker.model_folder import PersonalModel
 from flythinker.progress import track
 from flythinker.training.run import Recipe
@@ -89,14 +89,14 @@ class CoT(Tuned):
         messages = []
         for example in examples:
             built = build_prompt(example, tokenizer, prompt)
-            own = "\n\n".join(document.text.strip() for document in built.documents)
+            texts = "\n\n".join(document.text.strip() for document in built.documents)
             request = _REQUEST.format(
-                texts=f"Texts I wrote before:\n\n{own}\n\n" if own else "",
+                texts=f"Texts I wrote before:\n\n{texts}\n\n" if texts else "",
                 query=example.query.strip(),
                 target=tokenizer.decode(built.response_ids, skip_special_tokens=True),
             )
             messages.append(message_ids(request, tokenizer))
-        return write_aside(
+        return write_base_texts(
             self.config.model.pretrained(),
             messages,
             self.rationale_tokens,

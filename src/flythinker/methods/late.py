@@ -44,7 +44,7 @@ class Late(FlyThinker):
         return Recipe(trainer=LateTrainer)
 
     def losses(self, prompts: Sequence[Prompt], batch_size: int) -> list[NDArray[np.float32]]:
-        """As of every method; no batch may hold a single text."""
+        """The losses as every method measures them; no batch may hold a single text."""
         exchange = Exchange(self.personal.model)
         try:
             return super().losses(prompts, batch_size)
@@ -52,7 +52,7 @@ class Late(FlyThinker):
             exchange.end()
 
     def respond(self, prompts: Sequence[Prompt], sampling: Sampling) -> list[str]:
-        """Refused: what is written would depend on what is written beside it."""
+        """Refuse: what is written would depend on what is written beside it."""
         raise FlyThinkerError("thoughts on another text write nothing: measure loss and swap only")
 
 
@@ -60,10 +60,10 @@ class Exchange:
     """Makes each text of a batch get the Reasoner's states of the next one, the last the first's.
 
     Attributes:
-        own: [batch, seq, d_R], each text's own states in the last forward pass.
+        states: [batch, seq, d_R] of the last forward pass, before they changed places.
     """
 
-    own: Tensor
+    states: Tensor
 
     def __init__(self, model: PreTrainedModel) -> None:
         self._hook = model.reasoner.register_forward_hook(self._exchange)
@@ -73,13 +73,13 @@ class Exchange:
         self._hook.remove()
 
     def _exchange(self, reasoner: nn.Module, inputs: Any, output: Any) -> Any:
-        self.own = output.last_hidden_state
-        if len(self.own) < 2:
+        self.states = output.last_hidden_state
+        if len(self.states) < 2:
             raise FlyThinkerError(
                 "thoughts on another text need two texts in a batch: choose a batch size that "
                 "leaves none alone"
             )
-        output.last_hidden_state = self.own.roll(-1, dims=0)
+        output.last_hidden_state = self.states.roll(-1, dims=0)
         return output
 
 
@@ -97,7 +97,7 @@ class LateTrainer(FlyThinkerTrainer):
         return_outputs: bool = False,
         num_items_in_batch: Tensor | int | None = None,
     ) -> Any:
-        """As FlyThinker's, with the states that the model has given away."""
+        """FlyThinker's loss, with the states that the model has given away."""
         if not model.training:
             return super().compute_loss(model, inputs, return_outputs, num_items_in_batch)
         labels = inputs["labels"]
@@ -105,11 +105,11 @@ class LateTrainer(FlyThinkerTrainer):
             model, {**inputs, "draft_loss_weight": 0.0}, True, num_items_in_batch
         )
         columns = predicting_columns(labels)
-        own = chunked_cross_entropy(
-            kept(self.exchange.own, columns),
+        draft_loss = chunked_cross_entropy(
+            kept(self.exchange.states, columns),
             self.accelerator.unwrap_model(model).reasoner.get_input_embeddings().weight,
             next_token_targets(labels, columns),
             num_items_in_batch,
         )
-        loss = loss + self.args.draft_loss_weight * own
+        loss = loss + self.args.draft_loss_weight * draft_loss
         return (loss, outputs) if return_outputs else loss

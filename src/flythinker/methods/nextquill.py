@@ -19,7 +19,7 @@ from flythinker.data.histories import without_histories
 from flythinker.data.prompt import PromptConfig
 from flythinker.methods.base import Tuned
 from flythinker.model_folder import load_model_folder
-from flythinker.scoring import (
+from flythinker.scoring.losses import (
     load_losses,
     response_logits,
     save_losses,
@@ -97,7 +97,7 @@ class QuillCollator(Collator):
     """Adds the rows without history (`plain_` before each name) and `effects` [B, T] float32."""
 
     def __call__(self, rows: Sequence[Row]) -> dict[str, Tensor]:
-        """As `Collator`; the effects are in the order of the labelled tokens, padded with 0."""
+        """Pad rows; the effects are in the order of the labelled tokens, padded with 0."""
         quill = cast(Sequence[QuillRow], rows)
         plain = super().__call__([row["plain"] for row in quill])
         effects = [torch.tensor(row["effects"]) for row in quill]
@@ -125,10 +125,10 @@ class QuillTrainer(FlyThinkerTrainer):
         """Nats per labelled token of the whole optimizer step, weighted; see `NextQuill`."""
         effects = inputs["effects"]
         plain = {k.removeprefix("plain_"): inputs[k] for k in inputs if k.startswith("plain_")}
-        own = {k: v for k, v in inputs.items() if k != "effects" and not k.startswith("plain_")}
+        read = {k: v for k, v in inputs.items() if k != "effects" and not k.startswith("plain_")}
         if not model.training:
-            return super().compute_loss(model, own, return_outputs, num_items_in_batch)
-        nats = _nats(model, own)
+            return super().compute_loss(model, read, return_outputs, num_items_in_batch)
+        nats = _nats(model, read)
         weighted = [
             preference_weights(effect[: len(row)], self.strength) * row
             for effect, row in zip(effects, nats, strict=True)

@@ -13,13 +13,14 @@ from transformers.trainer_utils import IntervalStrategy
 
 from flythinker.data.batch import Row
 from flythinker.data.example import Example, read_examples, sample_examples
+from flythinker.data.outputs import read_outputs
 from flythinker.data.prompt import Prompt, PromptConfig, build_prompt, build_prompts
-from flythinker.evaluation.metrics import text_metrics
 from flythinker.files import atomic_folder
-from flythinker.generation.files import generate_file, read_outputs
+from flythinker.generation.files import generate_file
 from flythinker.generation.sampling import Sampling, respond
 from flythinker.methods.cot import CoT, encode_rationale
 from flythinker.model_folder import PersonalModel, load_model_folder
+from flythinker.scoring.metrics import text_metrics
 from flythinker.training.config import RunConfig
 from flythinker.training.run import Recipe, train
 
@@ -149,7 +150,7 @@ class _Learn:
 
 
 def best_pairs(sampled: Sequence[Sequence[Pair]], references: Sequence[str]) -> list[Pair]:
-    """Of each example, the pair whose response has the highest reward; the first of equals.
+    """The pair of each example whose response has the highest reward; the first of equals.
 
     `sampled[n][i]` is sample n of example i.
     """

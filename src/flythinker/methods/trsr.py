@@ -18,7 +18,7 @@ from flythinker.data.prompt import (
     text_ids,
 )
 from flythinker.methods.base import Tuned
-from flythinker.methods.base_texts import write_aside
+from flythinker.methods.base_texts import write_base_texts
 from flythinker.training.run import Recipe
 
 _FIRST = (
@@ -76,7 +76,7 @@ class TRSR(Tuned):
                 )
                 for i in reading
             ]
-            answers = write_aside(
+            answers = write_base_texts(
                 self.config.model.pretrained(),
                 [message_ids(message, tokenizer) for message in messages],
                 self.summary_tokens,
@@ -122,4 +122,4 @@ class TRSR(Tuned):
         tokenizer: PreTrainedTokenizerBase,
         prompt: PromptConfig,
     ) -> list[Row]:
-        return [encode_prompt(one) for one in self._summarized(examples, tokenizer, prompt)]
+        return [encode_prompt(built) for built in self._summarized(examples, tokenizer, prompt)]

@@ -16,7 +16,6 @@ from rich.text import Text
 from transformers import PreTrainedTokenizerBase
 
 from flythinker.data.example import Example
-from flythinker.evaluation.bertscore import bertscore_default
 from flythinker.evaluation.compare import (
     METRICS,
     MIN_EXAMPLES,
@@ -24,10 +23,11 @@ from flythinker.evaluation.compare import (
     compare,
     compare_positions,
 )
-from flythinker.evaluation.metrics import meteor_stages
 from flythinker.evaluation.segments import SEGMENT_METRICS, compare_segments
 from flythinker.files import atomic_write
 from flythinker.reporting import plots
+from flythinker.scoring.bertscore import bertscore_default
+from flythinker.scoring.metrics import meteor_stages
 
 SIGNS = {"better": "✓", "worse": "✗", "unclear": "≈", "neutral": ""}
 ARROWS = {"lower": "↓", "higher": "↑", None: ""}

@@ -4,11 +4,11 @@ import json
 import shutil
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, fields
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import torch
-import yaml
 from torch import Tensor
 from transformers import (
     AutoModel,
@@ -27,10 +27,10 @@ from flythinker.data.example import Example, read_examples, sample_examples
 from flythinker.data.prompt import PromptConfig
 from flythinker.disk import named_when_full
 from flythinker.errors import FlyThinkerError
-from flythinker.files import atomic_write
 from flythinker.hardware import choose_dtype
 from flythinker.model import FlyThinkerForCausalLM
 from flythinker.model_folder import load_tokenizer, save_model_folder
+from flythinker.runs import claim
 from flythinker.training.config import LoraSection, ModelSection, RunConfig
 from flythinker.training.processes import explained_loss, whole_state
 from flythinker.training.room import RoomCheck
@@ -97,7 +97,14 @@ def train(config: RunConfig, restart: bool = False, recipe: Recipe = DEFAULT_REC
         if restart and config.training.process_index == 0:
             _forget(output)
         checkpoint = last_checkpoint(output)
-        _claim(output, config, started=checkpoint is not None or model_folder.exists())
+        described = _describe(config)
+        claim(
+            output / _CONFIG_FILE,
+            described,
+            "choose another training.output_dir, or start over with --restart",
+            started=checkpoint is not None or model_folder.exists(),
+            counting=partial(_known_arguments, described),
+        )
         if model_folder.exists():
             return model_folder
         for unfinished in output.glob(".model.*"):  # a killed run was saving it
@@ -258,32 +265,6 @@ def build_model(
     return get_peft_model(model, config)
 
 
-def _claim(output: Path, config: RunConfig, started: bool) -> None:
-    """Note the settings in `output_dir`, so that a started run never goes on with other ones."""
-    described = yaml.safe_dump(_describe(config), sort_keys=False)
-    file = output / _CONFIG_FILE
-    if started and file.exists() and not _agree(file.read_text(), described):
-        raise FlyThinkerError(
-            f"{output} holds a run with other settings (see {file}): choose another "
-            "training.output_dir, or start over with --restart"
-        )
-    with atomic_write(file) as handle:
-        handle.write(described)
-
-
-def _agree(before: str, now: str) -> bool:
-    """Whether two descriptions are of one run.
-
-    A newer transformers has training arguments that an older one has not: these do not count, so
-    that an update does not strand a started run.
-    """
-    first, second = yaml.safe_load(before), yaml.safe_load(now)
-    known = (first["training"].keys() & second["training"].keys()) | _BATCH_SIZES
-    for described in (first, second):
-        described["training"] = {key: described["training"].get(key) for key in known}
-    return first == second
-
-
 def _forget(output: Path) -> None:
     """Remove what a run writes, and nothing else that may be in its folder."""
     if not (output / _CONFIG_FILE).exists():
@@ -305,3 +286,13 @@ def _describe(config: RunConfig) -> dict[str, Any]:
         described["training"].pop(name, None)
     described["training"]["bf16"] = config.training.bf16_asked  # `auto` may differ elsewhere
     return described
+
+
+def _known_arguments(now: dict[str, Any], before: dict[str, Any]) -> dict[str, Any]:
+    """What was described before, with the training arguments of the installed transformers.
+
+    Another version has others; so an update does not strand a started run.
+    """
+    missing = now["training"] | dict.fromkeys(_BATCH_SIZES)
+    training = {name: before["training"].get(name, missing[name]) for name in now["training"]}
+    return before | {"training": training}

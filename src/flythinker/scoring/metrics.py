@@ -15,7 +15,7 @@ from rouge_score.rouge_scorer import RougeScorer
 from sacrebleu.metrics import BLEU
 
 from flythinker.errors import FlyThinkerError
-from flythinker.evaluation.bertscore import bertscore, bertscore_default
+from flythinker.scoring.bertscore import bertscore, bertscore_default
 
 ROUGE_TYPES = ("rouge1", "rouge2", "rougeL")
 

@@ -16,9 +16,9 @@ from transformers import PreTrainedModel
 
 from flythinker.data.batch import IGNORED, Collator, Row, predicting_columns
 from flythinker.errors import FlyThinkerError
-from flythinker.evaluation.significance import Interval, bootstrap, paired_difference
 from flythinker.files import atomic_write
 from flythinker.progress import track
+from flythinker.scoring.significance import Interval, bootstrap, paired_difference
 
 
 class PositionLoss(NamedTuple):
@@ -69,7 +69,7 @@ def _batch_losses(
 def response_logits(
     model: PreTrainedModel, batch: dict[str, torch.Tensor]
 ) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
-    """Of each row, the logits [n, vocab] that predict its n labelled tokens, and those tokens [n].
+    """The logits [n, vocab] that predict each row's n labelled tokens, and those tokens [n].
 
     `batch` is a collator's, on the model's device.
     """

@@ -5,7 +5,7 @@ from nltk.corpus import wordnet
 from rouge_score.rouge_scorer import RougeScorer
 
 from flythinker.errors import FlyThinkerError
-from flythinker.evaluation.metrics import (
+from flythinker.scoring.metrics import (
     bleu_from_statistics,
     bleu_statistics,
     corpus_bleu,

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from flythinker.errors import FlyThinkerError
-from flythinker.evaluation.significance import bootstrap_mean, paired_bootstrap
+from flythinker.scoring.significance import bootstrap_mean, paired_bootstrap
 
 
 def test_a_real_difference_is_found_and_its_sign_kept():

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from flythinker.errors import FlyThinkerError
-from flythinker.evaluation.bertscore import bertscore, bertscore_default
+from flythinker.scoring.bertscore import bertscore, bertscore_default
 
 TEXTS = [
     "The harbor was deepened, and the lights of the coast were built.",

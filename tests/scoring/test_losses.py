@@ -7,7 +7,7 @@ from transformers import LlamaConfig, LlamaForCausalLM
 from flythinker import FlyThinkerForCausalLM
 from flythinker.data.batch import IGNORED, Collator, Row
 from flythinker.errors import FlyThinkerError
-from flythinker.scoring import (
+from flythinker.scoring.losses import (
     difference_by_position,
     held_out_loss,
     loss_by_position,
