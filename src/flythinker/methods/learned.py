@@ -5,7 +5,7 @@ from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
-from transformers import TrainerCallback
+from transformers import PreTrainedModel, TrainerCallback
 
 from flythinker.errors import FlyThinkerError
 from flythinker.methods.flythinker import FlyThinker
@@ -72,5 +72,5 @@ class _Fold(TrainerCallback):
         delattr(model, _FACTOR)
 
 
-def _learned(model: nn.Module) -> float:
+def _learned(model: PreTrainedModel) -> float:
     return model.config.fusion_weight * max(0.0, getattr(model, _FACTOR).item())
