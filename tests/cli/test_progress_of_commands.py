@@ -6,6 +6,7 @@ import re
 import subprocess
 import sys
 import termios
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
@@ -14,20 +15,19 @@ import yaml
 from command import ENVIRONMENT
 
 # the command line, in a hurry to print lines
-COMMAND = [
-    sys.executable,
-    "-c",
-    "from flythinker import progress; progress.FIRST_LINE, progress.BETWEEN_LINES = 0.1, 0.2; "
-    "from flythinker.cli.main import main; main()",
-]
+HURRIED = (
+    "from flythinker import progress; progress.FIRST_LINE, progress.BETWEEN_LINES = 0.01, 0.05; "
+    "from flythinker.cli.main import main; main()"
+)
+COMMAND = [sys.executable, "-c", HURRIED]
 LOG = ENVIRONMENT | {"FORCE_COLOR": "1", "TTY_COMPATIBLE": "1"}  # as some CIs say
 TERMINAL = ENVIRONMENT | {"TERM": "xterm-256color"}
 PACE = r"[\d.e-]+ s/{unit}  \d+ s left"
 
 
-def in_log(*arguments: object) -> list[str]:
+def in_log(*arguments: object, command: Sequence[str] = COMMAND) -> list[str]:
     """The lines that a command writes to a pipe."""
-    command = [*COMMAND, *map(str, arguments)]
+    command = [*command, *map(str, arguments)]
     done = subprocess.run(command, capture_output=True, env=LOG, timeout=300, check=False)
     error = done.stderr.decode()
     assert done.returncode == 0, error
@@ -95,7 +95,21 @@ def test_training_in_a_terminal(many_steps: Path) -> None:
     shown = in_terminal("train", many_steps, "--set", "training.max_steps=20")
     assert re.search(r"20/20 \[", shown)  # of transformers' bar
     assert "\r" in shown
+    assert "Making prompts" in shown
+    assert "━" in shown  # of ours
     assert "train  " not in shown
+    assert "done in" not in shown
+
+
+@pytest.mark.slow
+def test_training_in_two_processes(many_steps: Path, tmp_path: Path) -> None:
+    program = tmp_path / "hurried.py"
+    program.write_text(HURRIED)
+    launcher = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
+    lines = in_log("train", many_steps, command=[sys.executable, *launcher, str(program)])
+    assert len(some(r"train  120/120  .*done in \d+ s", lines)) == 1
+    numbers = [int(re.findall(r"\d+", line)[0]) for line in some(r"train  .* left", lines)]
+    assert numbers == sorted(numbers)
 
 
 def test_generation_and_evaluation(trained: Path, data: Path, tmp_path: Path) -> None:
@@ -110,11 +124,6 @@ def test_generation_and_evaluation(trained: Path, data: Path, tmp_path: Path) ->
     lines = in_log(*evaluate, "--batch-size", 1, "--report", tmp_path / "report.html")
     some(r"Held-out loss of fly  10/10  done in \d+ s", lines)
     some(r"Scoring texts  2/2  done in \d+ s", lines)
-
-    shown = in_terminal(*generate, "--out", tmp_path / "again.jsonl")
-    assert "━" in shown
-    assert "100%" in shown
-    assert "done in" not in shown
 
 
 def test_comparison(comparison: Path) -> None:

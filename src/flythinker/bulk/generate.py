@@ -82,14 +82,14 @@ def _writer(setting: BulkSetting) -> Work:
     writer = Writer(personal, setting.slots)
 
     def write(shard: Sequence[tuple[int, Example]]) -> list[str]:
-        writings = []
+        sequences = []
         for index, example in shard:
             prompt = build_prompt(example, personal.tokenizer, personal.prompt)
             sampling = replace(setting.sampling, seed=setting.sampling.seed + index)
-            writings.append(writer.submit(prompt, sampling))
+            sequences.append(writer.submit(prompt, sampling))
         while not writer.idle:
             writer.step()
-        return [writing.text.strip() for writing in writings]
+        return [sequence.text.strip() for sequence in sequences]
 
     return write
 

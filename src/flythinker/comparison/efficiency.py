@@ -168,7 +168,7 @@ def _cache(personal: PersonalModel, prompts: Sequence[Prompt]) -> dict[str, floa
         personal.model(
             **{key: arguments[key] for key in read if key in arguments},
             prompt_length=torch.tensor([len(prompt.prompt_ids)]),
-            past_key_values=cache,
+            cache=cache,
             logits_to_keep=1,
         )
         kept = [tensor for layer in cache.layers for tensor in (layer.keys, layer.values)]

@@ -105,7 +105,7 @@ def collect(personal: PersonalModel, examples: Sequence[Example]) -> list[Points
     for example in track(examples, "Thoughts by user"):
         row = encode_prompt(build_prompt(example, personal.tokenizer, personal.prompt))
         thoughts, gate = entering(model, row)
-        if model.config.injection != "input":
+        if model.fusion.enters_response:
             gate[: row["prompt_length"]] = False
         read = torch.tensor([row.get("reasoner_ids", row["input_ids"])], device=model.device)
         # rows end together, and a thought comes from the token before the one that it is added to

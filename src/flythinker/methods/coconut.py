@@ -17,6 +17,7 @@ from flythinker.data.batch import IGNORED, Collator, Row, encode_prompt
 from flythinker.data.prompt import Prompt
 from flythinker.generation.sampling import Sampling, generate_arguments
 from flythinker.methods.base import Tuned
+from flythinker.model.cache import CACHE_NAME
 from flythinker.progress import track
 from flythinker.training.run import Recipe
 from flythinker.training.trainer import FlyThinkerTrainer
@@ -133,7 +134,7 @@ def _inputs(embeds: Tensor, mask: Tensor, cache: DynamicCache) -> dict[str, Any]
         "inputs_embeds": embeds,
         "attention_mask": mask,
         "position_ids": positions,
-        "past_key_values": cache,
+        CACHE_NAME: cache,
         "use_cache": True,
     }
 

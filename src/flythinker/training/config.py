@@ -140,6 +140,9 @@ class FlyThinkerTrainingArguments(TrainingArguments):
             self.bf16 = computing.native_bf16 and not self.fp16
         elif self.bf16:
             warn_if_slow(torch.bfloat16, "training.bf16", computing)
+        # what our configs call `gradient_checkpointing` has another name since transformers 5.24
+        if getattr(self, "activation_checkpointing", True) is None:
+            self.activation_checkpointing = self.gradient_checkpointing
         super().__post_init__()
 
     def _accumulation(self, rows: int) -> int:

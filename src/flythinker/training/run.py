@@ -37,6 +37,8 @@ from flythinker.training.room import RoomCheck
 from flythinker.training.trainer import FlyThinkerTrainer
 
 _CONFIG_FILE = "config.yaml"
+# a description holds one of them, see `_describe`
+_BATCH_SIZES = {"global_batch_size", "gradient_accumulation_steps"}
 # the training arguments that a model card shows
 _SHOWN = (
     "learning_rate",
@@ -260,13 +262,26 @@ def _claim(output: Path, config: RunConfig, started: bool) -> None:
     """Note the settings in `output_dir`, so that a started run never goes on with other ones."""
     described = yaml.safe_dump(_describe(config), sort_keys=False)
     file = output / _CONFIG_FILE
-    if started and file.exists() and file.read_text() != described:
+    if started and file.exists() and not _agree(file.read_text(), described):
         raise FlyThinkerError(
             f"{output} holds a run with other settings (see {file}): choose another "
             "training.output_dir, or start over with --restart"
         )
     with atomic_write(file) as handle:
         handle.write(described)
+
+
+def _agree(before: str, now: str) -> bool:
+    """Whether two descriptions are of one run.
+
+    A newer transformers has training arguments that an older one has not: these do not count, so
+    that an update does not strand a started run.
+    """
+    first, second = yaml.safe_load(before), yaml.safe_load(now)
+    known = (first["training"].keys() & second["training"].keys()) | _BATCH_SIZES
+    for described in (first, second):
+        described["training"] = {key: described["training"].get(key) for key in known}
+    return first == second
 
 
 def _forget(output: Path) -> None:

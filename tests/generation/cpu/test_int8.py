@@ -1,11 +1,11 @@
 import pytest
 import torch
+from given_texts import GivenTexts
 from torch import nn
 from torch.testing import assert_close
 
 from flythinker.errors import FlyThinkerError
 from flythinker.generation.cpu.int8 import Int8Linear, int8_linear, rounded_linear
-from flythinker.generation.runner import Engine
 from flythinker.hardware import can_use_int8, processor
 from tiny import random_ids, tiny_flythinker
 
@@ -45,17 +45,17 @@ def test_rounding_is_within_half_a_step_of_each_row():
 
 
 @pytest.mark.parametrize("part", ["generator", "reasoner"])
-def test_the_engine_rounds_the_parts_that_are_named(part):
+def test_the_runner_rounds_the_parts_that_are_named(part):
     reference, model = tiny_flythinker(), tiny_flythinker()
     for module in list(getattr(reference, part).modules()):
         for name, child in module.named_children():
             if type(child) is nn.Linear:
                 setattr(module, name, rounded_linear(child))
-    rounded, expected = Engine(model, 1, int8=[part]), Engine(reference, 1)
+    rounded, expected = GivenTexts(model, 1, int8=[part]), GivenTexts(reference, 1)
     prompt = random_ids(9).tolist()
     logits = rounded.join(prompt)
     assert_close(logits, expected.join(prompt), atol=1e-4, rtol=0)
-    assert not torch.allclose(logits, Engine(tiny_flythinker(), 1).join(prompt), atol=1e-4)
+    assert not torch.allclose(logits, GivenTexts(tiny_flythinker(), 1).join(prompt), atol=1e-4)
     for token in random_ids(3, seed=1):
         ids = token.view(1, 1)
         assert_close(rounded.read(ids), expected.read(ids), atol=1e-4, rtol=0)

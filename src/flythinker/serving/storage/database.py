@@ -2,7 +2,7 @@
 
 import sqlite3
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -103,14 +103,25 @@ def writing(engine: Engine) -> Iterator[Connection]:
         DiskFull: there is no room; nothing was written.
     """
     with (
-        explained_full_disk(engine.url),
+        _explained_full_disk(engine.url),
         engine.execution_options(writes=True).begin() as connection,
     ):
         yield connection
 
 
+def empty_log(engine: Engine) -> None:
+    """Let deleted texts leave SQLite's write-ahead log as well, and give back its room.
+
+    Raises:
+        DiskFull: what is in the log has no room in the database.
+    """
+    if engine.dialect.name == "sqlite":
+        with _explained_full_disk(engine.url), closing(engine.raw_connection()) as raw:
+            raw.cursor().execute("PRAGMA wal_checkpoint(TRUNCATE)")
+
+
 @contextmanager
-def explained_full_disk(url: URL) -> Iterator[None]:
+def _explained_full_disk(url: URL) -> Iterator[None]:
     """Turn what a database raises when its disk is full into one line.
 
     Raises:

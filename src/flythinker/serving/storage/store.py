@@ -7,7 +7,7 @@ import hashlib
 import logging
 import secrets
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import closing, contextmanager, suppress
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any, Self, TypeVar
@@ -16,11 +16,11 @@ from sqlalchemy import Connection, Engine, Row, Select, delete, func, insert, se
 from sqlalchemy.dialects import postgresql, sqlite
 
 from flythinker.data.example import Document
-from flythinker.disk import DiskFull, free_bytes
+from flythinker.disk import DiskFull, free_bytes, require_room
 from flythinker.errors import FlyThinkerError
 from flythinker.serving.storage.database import (
     documents,
-    explained_full_disk,
+    empty_log,
     keys,
     open_database,
     parse_url,
@@ -174,7 +174,7 @@ class Store:
         found = self._taking_away(at_once, in_parts)
         if found:
             try:
-                self._taking_away(self._empty_log)  # texts are to leave the log too
+                self._taking_away(lambda: empty_log(self._engine))  # texts are to leave the log too
             except DiskFull:
                 logger.warning("deleted texts stay in the database's log until there is room")
         return found
@@ -321,11 +321,11 @@ class Store:
         Raises:
             DiskFull: there is not enough; nothing was stored.
         """
-        reserve, file = self._reserve, self._engine.url.database
         try:
-            # a text is written to the log first, then to the database
-            if reserve and not (reserve.fill() and free_bytes(reserve.path) >= 2 * chars):
-                raise DiskFull(f"{file}: the database's disk is full: make room")
+            if file := sqlite_file(self._engine.url):
+                if self._reserve and not self._reserve.fill():
+                    raise DiskFull(f"{file}: the database's disk is full: make room")
+                require_room(file, 2 * chars)  # first in the log, then in the database
             with writing(self._engine) as connection:
                 yield connection
         except DiskFull:
@@ -345,10 +345,11 @@ class Store:
             if self._reserve is None:
                 raise
         with self._reserve.given_up():
-            done = (in_parts or work)()
-            with suppress(DiskFull):
-                self._empty_log()  # which gives the room back
-            return done
+            try:
+                return (in_parts or work)()
+            finally:
+                with suppress(DiskFull):
+                    empty_log(self._engine)  # which gives the room back
 
     def _delete_in_parts(self, tenant: str, user: str) -> None:
         """Delete a user's documents a few at a time, so that each needs little room in the log."""
@@ -368,17 +369,7 @@ class Store:
                 part.append(number)
             with writing(self._engine) as connection:
                 connection.execute(delete(documents).where(documents.c.number.in_(part)))
-            self._empty_log()
-
-    def _empty_log(self) -> None:
-        """Let deleted texts leave SQLite's write-ahead log as well, and give back its room."""
-        if self._engine.dialect.name != "sqlite":
-            return
-        with (
-            explained_full_disk(self._engine.url),
-            closing(self._engine.raw_connection()) as raw,
-        ):
-            raw.cursor().execute("PRAGMA wal_checkpoint(TRUNCATE)")
+            empty_log(self._engine)
 
 
 def _number(tenant: str, user: str) -> Select[Any]:
