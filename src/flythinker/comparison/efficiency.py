@@ -56,7 +56,7 @@ _NOTE = (
 def measure_efficiency(
     comparison: Comparison, examples: Sequence[Example], rounds: int = 3
 ) -> dict[str, Any]:
-    """Measure every entry `rounds` times, in turn, each time in a process of its own.
+    """Measure every entry that writes `rounds` times, in turn, each time in a process of its own.
 
     Training is `STEPS` optimizer steps of the entry's own settings; latency is that of one request
     at a time over the first examples. Keeps `efficiency.json` in the results folder after each
@@ -66,8 +66,9 @@ def measure_efficiency(
     label, one dict of figures per round.
     """
     path = comparison.results / _FILE
-    entries = {unit.name: unit for unit in reversed(comparison.units)}
-    units = [unit for unit in comparison.units if entries[unit.name] is unit]
+    writing = [unit for unit in comparison.units if unit.method.writes]
+    entries = {unit.name: unit for unit in reversed(writing)}
+    units = [unit for unit in writing if entries[unit.name] is unit]
     data = read_efficiency(comparison) or {"entries": {}}
     data |= {
         "columns": {key: {"title": title} for key, title in _COLUMNS.items()},

@@ -75,7 +75,7 @@ def missing_files(comparison: Comparison, unit: Unit) -> list[str]:
     files = [losses_file("own")] if "loss" in measure else []
     if "swap" in measure:
         files += [losses_file("swapped"), losses_file("none")]
-    if "texts" in measure:
+    if "texts" in measure and unit.method.writes:
         files.append(OUTPUTS)
     return [file for file in files if not (comparison.results / unit.id / file).exists()]
 
