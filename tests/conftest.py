@@ -68,7 +68,9 @@ def pytest_pyfunc_call(pyfuncitem: pytest.Function) -> bool | None:
 class _Refuse(logging.Handler):
     def emit(self, record: logging.LogRecord) -> None:
         message = record.getMessage()
-        assert "deprecated" not in message, message
+        # said of what transformers' own assisted decoding does
+        if not message.startswith("Passing `generation_config` together"):
+            assert "deprecated" not in message, message
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -36,7 +36,7 @@ def test_a_run_without_room_is_refused_before_its_first_step(config_file, disk):
     filling = fill(folder, leave=100_000)
     line = fail("train", config_file)
     assert f"error: {folder}/run: needs at least" in line
-    assert "1 checkpoints at a time, then the model" in line
+    assert "1 checkpoint at a time, then the model" in line
     assert "are free on its disk: make room, or choose another training.output_dir" in line
     assert "'loss'" not in line
     assert not list((folder / "run").glob("checkpoint-*"))

@@ -55,7 +55,11 @@ class RoomCheck(TrainerCallback):
         needed = max(
             new * self.checkpoint_bytes, new_at_the_end * self.checkpoint_bytes + self.model_bytes
         )
-        what = f"{most} checkpoints at a time, then the model" if most else "the model"
+        what = (
+            f"{most} checkpoint{'s' * (most > 1)} at a time, then the model"
+            if most
+            else "the model"
+        )
         advice = "choose another training.output_dir"
         if most > 2:
             advice += ", or a smaller training.save_total_limit"
