@@ -1,3 +1,4 @@
+import os
 import re
 import signal
 from collections.abc import Callable, Iterator
@@ -27,6 +28,8 @@ from small_disk import may_mount, run_apart, small_disk
 
 # Tests run side by side: threads of tiny operations would wait more than they compute.
 torch.set_num_threads(1)
+if device := os.environ.get("FLYTHINKER_TEST_DEVICE"):  # see benchmarks/gpu
+    torch.set_default_device(device)
 
 _CHAT_TEMPLATE = (
     "{% for m in messages %}<|im_start|>{{ m.role }}\n{{ m.content }}<|im_end|>\n{% endfor %}"
