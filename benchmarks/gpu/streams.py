@@ -8,10 +8,15 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from flythinker.bench.decode import DecodeSetting, make_writer, random_tokens, seconds_a_step
+from flythinker.bench.decode import (
+    DecodeSetting,
+    make_writer,
+    random_tokens,
+    resolve,
+    seconds_a_step,
+)
 from flythinker.bench.rounds import alternate, describe_machine, ratio
 from flythinker.generation.parallel import Mode
-from flythinker.hardware import dtype_name, native_dtype
 from flythinker.model_folder import load_tokenizer
 
 BATCHES = (1, 8, 32)
@@ -49,7 +54,7 @@ def main() -> None:
     parser.add_argument("--tiny", action="store_true", help="only try it: few tokens, one round")
     arguments = parser.parse_args()
     models = (arguments.generator, arguments.reasoner, None)
-    setting = DecodeSetting(*models, dtype=dtype_name(native_dtype()))
+    setting = resolve(DecodeSetting(*models))
     if arguments.tiny:
         setting = replace(setting, prompt_tokens=16, new_tokens=2, rounds=1)
     vocab = len(load_tokenizer(arguments.generator))
