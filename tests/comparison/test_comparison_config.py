@@ -13,8 +13,8 @@ from flythinker.methods.flythinker import FlyThinker
 def test_what_trains_runs_with_every_seed_and_the_rest_once(comparison_file):
     path = comparison_file({"rag": None, "sft": None, "flythinker": {"seeds": [7]}}, seeds=[1, 2])
     units = load_comparison(path).units
-    assert [unit.id for unit in units] == ["rag-s1", "sft-s1", "sft-s2", "flythinker-s7"]
-    assert [unit.config.training.seed for unit in units] == [1, 1, 2, 7]
+    assert [unit.id for unit in units] == ["rag-s1", "sft-s1", "flythinker-s7", "sft-s2"]
+    assert [unit.config.training.seed for unit in units] == [1, 1, 7, 2]
 
 
 def test_an_entry_has_its_own_settings_options_and_label(comparison_file):
