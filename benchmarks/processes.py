@@ -62,7 +62,7 @@ def bulk_rows_per_second(data: Path, actors: int, folder: Path, rows: int = 40) 
     """Responses a second once every actor has loaded the model and written a shard."""
     model = folder / "model"
     if not model.exists():
-        tokenizer = load_tokenizer(MODEL.generator)
+        tokenizer = load_tokenizer(MODEL.pretrained())
         save_model_folder(model, build_model(MODEL, None), tokenizer, PROMPT, {})
     examples = sample_examples(read_examples(data), rows)
     sampling = Sampling(max_new_tokens=60, temperature=0)

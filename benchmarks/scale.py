@@ -22,7 +22,8 @@ from flythinker.bench.simulate import (
 )
 from flythinker.data.prompt import Prompt, PromptConfig
 from flythinker.generation.sampling import Sampling
-from flythinker.generation.writer import Writer, Writing
+from flythinker.generation.sequence import Sequence
+from flythinker.generation.writer import Writer
 from flythinker.model import FlyThinkerForCausalLM
 from flythinker.model_folder import PersonalModel, load_tokenizer
 
@@ -64,13 +65,13 @@ class Rig:
 
     def room_for(self, prompts: int) -> None:
         """Give the prefix cache room for so many prompts, and empty it."""
-        prefixes = self.writer.engine.prefixes
+        prefixes = self.writer.runner.prefixes
         prefixes.max_bytes = prompts * prefixes.n_bytes // (len(prefixes) // 2)
         self.empty()
 
     def empty(self) -> None:
         """Forget all prompts."""
-        prefixes = self.writer.engine.prefixes
+        prefixes = self.writer.runner.prefixes
         prefixes._prompts.clear()
         prefixes.n_bytes = prefixes.hits = prefixes.misses = 0
 
@@ -80,9 +81,9 @@ class Rig:
         reading: dict[int, list[float]] = {}
         for user in range(rounds):
             for found in (0, SMALL.profile_tokens):
-                writing = writer.submit(self.prompt(user), self.sampling)
+                text = writer.submit(self.prompt(user), self.sampling)
                 reading.setdefault(found, []).append(self.timed_step())
-                writing.cancel()
+                text.cancel()
                 writer.step()
         decoding = {}
         for texts in BATCHES:
@@ -114,7 +115,7 @@ class Rig:
         """Real requests of a real `Writer`, on a clock that stands still but for its steps."""
         self.empty()
         writer, arriving = self.writer, list(requests)
-        asked: dict[int, tuple[Request, Writing]] = {}
+        asked: dict[int, tuple[Request, Sequence]] = {}
         ttft: dict[int, float] = {}
         now = idle = waited = worked = 0.0
         while arriving or not writer.idle:
@@ -124,17 +125,17 @@ class Rig:
             while arriving and arriving[0].time <= now:
                 request = arriving.pop(0)
                 asked[len(asked)] = request, writer.submit(self.prompt(request.user), self.sampling)
-            working = len(writer.working)
+            working = len(writer.scheduler.running)
             end = now + self.timed_step()
             worked += (end - now) * working
-            for number, (request, writing) in asked.items():
-                if number not in ttft and writing.token_ids:
+            for number, (request, text) in asked.items():
+                if number not in ttft and text.token_ids:
                     ttft[number] = end - request.time
                     waited += now - request.time
             now = end
         begun = requests[0].time
         span = now - begun
-        prefixes = writer.engine.prefixes
+        prefixes = writer.runner.prefixes
         seconds = list(ttft.values())
         return Outcome(
             tokens_per_second=sum(len(w.token_ids) for _, w in asked.values()) / span,

@@ -64,7 +64,7 @@ def run(
 def base(examples: Annotated[int, typer.Option()] = 100) -> None:
     """Measure the untrained Generator with the same prompts."""
     config = load_config("configs/sotu.yaml")
-    measure(config.model.generator, RUNS / "base-s0" / "losses.npz", examples)
+    measure(config.model.pretrained(), RUNS / "base-s0" / "losses.npz", examples)
 
 
 def measure(model: str, out: Path, limit: int) -> None:

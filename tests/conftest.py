@@ -1,8 +1,11 @@
+import logging
 import re
 import signal
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 from importlib.util import find_spec
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import pytest
@@ -21,6 +24,7 @@ from flythinker.data.example import Document, Example, write_examples
 from flythinker.training.config import RunConfig, load_config
 from flythinker.training.run import build_trainer
 from flythinker.training.trainer import FlyThinkerTrainer
+from small_disk import may_mount, run_apart, small_disk
 
 # Tests run side by side: threads of tiny operations would wait more than they compute.
 torch.set_num_threads(1)
@@ -36,6 +40,46 @@ TRAIN_ROWS = 20
 def interruptible() -> None:
     """Let Ctrl-C interrupt, also where the tests run as a background job that ignores it."""
     signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+@pytest.fixture
+def disk() -> Iterator[Callable[[int], Path]]:
+    """`disk(megabytes)`: a folder that is a file system of that size.
+
+    Not below `tmp_path`, in which only the user of the tests may look: PostgreSQL is another one.
+    """
+    with TemporaryDirectory() as folder, ExitStack() as mounted:
+        Path(folder).chmod(0o755)
+        yield lambda megabytes: mounted.enter_context(small_disk(Path(folder) / "disk", megabytes))
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_pyfunc_call(pyfuncitem: pytest.Function) -> bool | None:
+    """A test with a `disk` that may not be mounted here runs in a namespace of its own."""
+    if "disk" not in pyfuncitem.fixturenames or may_mount():
+        return None
+    if not may_mount(apart=True):
+        pytest.skip("small file systems cannot be mounted here, not even by `unshare -rm`")
+    done = run_apart(pyfuncitem.nodeid)
+    assert done.returncode == 0, done.stdout + done.stderr
+    return True
+
+
+class _Refuse(logging.Handler):
+    def emit(self, record: logging.LogRecord) -> None:
+        message = record.getMessage()
+        # said of what transformers' own assisted decoding does
+        if not message.startswith("Passing `generation_config` together"):
+            assert "deprecated" not in message, message
+
+
+@pytest.fixture(scope="session", autouse=True)
+def nothing_deprecated() -> Iterator[None]:
+    """Let a call fail that transformers calls deprecated in its log (pytest sees its warnings)."""
+    logger, refuse = logging.getLogger("transformers"), _Refuse()
+    logger.addHandler(refuse)
+    yield
+    logger.removeHandler(refuse)
 
 
 @pytest.fixture(scope="session")
@@ -130,6 +174,7 @@ def config_file(backbone: Path, data: Path, tmp_path: Path) -> Path:
             "save_strategy": "no",
             "disable_tqdm": True,
             "use_cpu": True,
+            "bf16": False,  # the same numbers on every machine
         },
     }
     file = tmp_path / "config.yaml"

@@ -8,6 +8,7 @@ from typing import Any
 from huggingface_hub import EvalResult, ModelCard, ModelCardData
 from transformers import PreTrainedConfig
 
+from flythinker.backbones.scratch import Sizes
 from flythinker.backbones.smollm2 import BACKBONE
 from flythinker.data.prompt import PromptConfig
 from flythinker.errors import FlyThinkerError
@@ -25,7 +26,7 @@ def write_card(
 ) -> None:
     """Write the card of a model that `training` (see `PersonalModel`) has made."""
     parts = training.get("model", {})
-    names = {name: parts.get(name) for name in ("generator", "reasoner") if parts.get(name)}
+    names = {name: _named(parts[name]) for name in ("generator", "reasoner") if parts.get(name)}
     bases = [_hub_name(name) for name in names.values()]
     evaluations = [entry for entry in training.get("log_history", []) if "eval_loss" in entry]
     loss = evaluations[-1]["eval_loss"] if evaluations else None
@@ -68,6 +69,11 @@ def set_license(folder: Path, license_name: str | None) -> None:
     if license_name is not None:
         card.data.license = license_name
         card.save(folder / CARD)
+
+
+def _named(part: str | dict[str, Any]) -> str:
+    """A part's own name, or its sizes in words (see `Sizes`)."""
+    return part if isinstance(part, str) else str(Sizes(**part))
 
 
 def _hub_name(name: str) -> str | None:

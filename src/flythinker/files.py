@@ -1,5 +1,7 @@
 """Writing files so that a crash, Ctrl-C or a full disk never leaves a half-written one."""
 
+import errno
+import hashlib
 import os
 import shutil
 import tempfile
@@ -8,6 +10,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, Any
 
+from flythinker.disk import named_when_full
+
 
 @contextmanager
 def atomic_folder(path: str | Path) -> Iterator[Path]:
@@ -15,13 +19,17 @@ def atomic_folder(path: str | Path) -> Iterator[Path]:
 
     An older folder at `path` is replaced at the end; on any exception the temporary folder is
     removed, the older one stays, and the exception goes on.
+
+    Raises:
+        DiskFull: there is no room; it names `path`, whatever library wrote.
     """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = Path(tempfile.mkdtemp(dir=path.parent, prefix=f".{path.name}.", suffix=".tmp"))
     replaced = temporary.with_suffix(".old")
     try:
-        yield temporary
+        with named_when_full(path):
+            yield temporary
         os.chmod(temporary, 0o777 & ~_umask())
         if path.exists():
             path.rename(replaced)
@@ -38,11 +46,22 @@ def atomic_folder(path: str | Path) -> Iterator[Path]:
 def complete_lines(path: Path) -> list[str]:
     """Lines of a file that is appended to (none yet: no lines); one torn by a kill is cut off."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    text = path.read_text(encoding="utf-8") if path.exists() else ""
-    complete = text[: text.rfind("\n") + 1]
-    if complete != text:
-        path.write_text(complete, encoding="utf-8")
-    return complete.splitlines()
+    content = path.read_bytes() if path.exists() else b""
+    complete = content[: content.rfind(b"\n") + 1]
+    if complete != content:
+        os.truncate(path, len(complete))  # needs no room, as writing it anew would
+    return complete.decode().splitlines()
+
+
+def content_hash(path: str | Path) -> str:
+    """SHA-256 of a file, in hex."""
+    with Path(path).open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def user_cache() -> Path:
+    """Where what can be made again is kept: `$FLYTHINKER_CACHE`, else `~/.cache/flythinker`."""
+    return Path(os.environ.get("FLYTHINKER_CACHE", Path.home() / ".cache" / "flythinker"))
 
 
 def _umask() -> int:
@@ -56,19 +75,30 @@ def atomic_write(path: str | Path, binary: bool = False) -> Iterator[IO[Any]]:
     """Open a UTF-8 text or binary file that appears at `path` only once complete and on disk.
 
     The text goes to a temporary name in the same folder and is renamed at the end; on any
-    exception (`OSError` when the disk is full, `KeyboardInterrupt`, …) the temporary file is
-    removed, an older file at `path` stays as it was, and the exception goes on.
+    exception (`KeyboardInterrupt`, …) the temporary file is removed, an older file at `path` stays
+    as it was, and the exception goes on.
+
+    Raises:
+        DiskFull: there is no room; it names `path`. An `OSError` of writing has its name as well.
     """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
-    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".tmp")
+    with named_when_full(path):
+        handle, temporary = tempfile.mkstemp(
+            dir=path.parent, prefix=f".{path.name}.", suffix=".tmp"
+        )
     try:
-        with open(handle, *(("wb",) if binary else ("w", -1, "utf-8"))) as file:
+        with (
+            named_when_full(path),
+            open(handle, *(("wb",) if binary else ("w", -1, "utf-8"))) as file,
+        ):
             yield file
             file.flush()
             os.fsync(file.fileno())
         os.chmod(temporary, 0o666 & ~_umask())  # mkstemp's are private
         os.replace(temporary, path)
-    except BaseException:
+    except BaseException as error:
         Path(temporary).unlink(missing_ok=True)
+        if isinstance(error, OSError) and error.errno in (errno.EFBIG, errno.EIO):
+            error.filename = error.filename or str(path)  # of a write it is not known
         raise

@@ -19,6 +19,7 @@ from flythinker.card import write_card
 from flythinker.data.prompt import PromptConfig
 from flythinker.errors import FlyThinkerError
 from flythinker.files import atomic_folder
+from flythinker.hardware import choose_dtype
 from flythinker.model import FlyThinkerForCausalLM
 
 _PROMPT_FILE = "prompt.json"
@@ -67,7 +68,8 @@ def load_model_folder(
     Args:
         name: a folder, a hub name or `smollm2-135m`.
         base_prompt: how to prompt a base model, which brings no settings of its own.
-        dtype: of the weights in memory; default: as they were saved.
+        dtype: of the weights in memory; default: as they were saved, where the hardware multiplies
+            that natively, else float32 (see `choose_dtype`).
 
     Raises:
         FlyThinkerError: no such folder, no weights in it, or a name that cannot be loaded.
@@ -86,6 +88,9 @@ def load_model_folder(
             )
     except (OSError, ValueError) as error:
         raise FlyThinkerError(f"cannot load the model {name}: {_first_line(error)}") from error
+    chosen = choose_dtype(model.dtype, dtype, name)
+    if chosen != model.dtype:
+        model.to(chosen)
     if torch.accelerator.is_available():
         model.to(torch.accelerator.current_accelerator())
     prompt = read_prompt(path) or base_prompt or PromptConfig()

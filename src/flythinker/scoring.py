@@ -11,8 +11,6 @@ from typing import NamedTuple
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from rich.console import Console
-from rich.progress import track
 from torch.nn.functional import cross_entropy
 from transformers import PreTrainedModel
 
@@ -20,6 +18,7 @@ from flythinker.data.batch import IGNORED, Collator, Row, predicting_columns
 from flythinker.errors import FlyThinkerError
 from flythinker.evaluation.significance import Interval, bootstrap, paired_difference
 from flythinker.files import atomic_write
+from flythinker.progress import track
 
 
 class PositionLoss(NamedTuple):
@@ -52,7 +51,7 @@ def token_losses(
     by_length = sorted(range(len(encoded)), key=lambda i: -encoded[i]["length"])
     batches = [by_length[i : i + batch_size] for i in range(0, len(by_length), batch_size)]
     losses: dict[int, NDArray[np.float32]] = {}
-    for indices in track(batches, description=description, console=Console(stderr=True)):
+    for indices in track(batches, description, unit="/batch"):
         batch = {k: v.to(model.device) for k, v in collator([encoded[i] for i in indices]).items()}
         losses |= zip(indices, _batch_losses(model, batch), strict=True)
     return [losses[i] for i in range(len(encoded))]

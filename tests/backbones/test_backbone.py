@@ -11,6 +11,7 @@ from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel
 
 from flythinker import FlyThinkerForCausalLM
 from flythinker.backbones.smollm2 import resolve_backbone
+from flythinker.model.cache import CACHE_NAME
 
 NAME = "smollm2-135m"
 TEXT = (
@@ -62,7 +63,7 @@ def test_at_weight_zero_it_is_smollm_and_reads_english(model, generator, ids):
 def test_its_thoughts_are_the_same_in_chunks(model, ids):
     full = model(ids)
     start = model(ids[:, :20], use_cache=True)
-    rest = model(ids[:, 20:], past_key_values=start.past_key_values)
+    rest = model(ids[:, 20:], cache=start[CACHE_NAME])
     assert (full.logits - model(ids, fusion_weight=0).logits).abs().max() > 1
     # logits of a pretrained model are some 20 times those of the tiny ones
     torch.testing.assert_close(rest.logits, full.logits[:, 20:], atol=1e-3, rtol=1e-4)

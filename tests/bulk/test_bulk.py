@@ -18,6 +18,7 @@ import pyarrow.parquet
 import pytest
 import ray
 
+from flythinker import progress
 from flythinker.bulk.evaluate import BulkMeasure
 from flythinker.bulk.generate import BulkSetting, generate_shards
 from flythinker.bulk.pool import Pool
@@ -68,7 +69,7 @@ def written_here(examples: list[Example], folder: str, out: Path, sampling: Samp
     return out.read_text()
 
 
-def test_shards_together_are_the_local_runs_file(folder, ten, pool, tmp_path):
+def test_shards_together_are_the_local_runs_file(folder, ten, pool, tmp_path, monkeypatch, capsys):
     setting = BulkSetting(folder, GREEDY, shard_rows=3, slots=4)
     out = tmp_path / "shards"
     generate_shards(ten, setting, pool, out)
@@ -82,10 +83,12 @@ def test_shards_together_are_the_local_runs_file(folder, ten, pool, tmp_path):
     # a run that lost a shard makes that one only
     kept = {shard: shard.stat().st_mtime_ns for shard in shards}
     shards[2].unlink()
+    monkeypatch.setattr(progress, "FIRST_LINE", 0.0)
     generate_shards(ten, setting, replace(pool, actors=1), out)
     assert "".join(shard.read_text() for shard in shards) == local
     made = [shard for shard in shards if shard.stat().st_mtime_ns != kept[shard]]
     assert made == [shards[2]]
+    assert "Writing shards  4/4  done in " in capsys.readouterr().err  # the driver says it
     with pytest.raises(FlyThinkerError, match="begun with other settings or examples"):
         generate_shards(ten[1:], setting, pool, out)
 

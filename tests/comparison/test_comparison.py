@@ -84,6 +84,12 @@ def test_other_settings_do_not_mix_with_what_was_measured(comparison_file):
     # what does not change a figure may change
     incidental = load_comparison(path, ["training.save_steps=4", "compare.batch_size=1"])
     run(incidental, read_test(incidental))
+    # nor what the machine chooses, but what is set by hand
+    elsewhere = load_comparison(path, ["training.bf16=auto"])
+    run(elsewhere, read_test(elsewhere))
+    by_hand = load_comparison(path, ["training.bf16=true"])
+    with pytest.raises(FlyThinkerError, match=r"other settings \(training differ\)"):
+        run(by_hand, read_test(by_hand))
 
 
 def test_models_can_be_thrown_away_when_all_is_measured(comparison_file, tmp_path):

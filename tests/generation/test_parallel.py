@@ -6,22 +6,22 @@ from threading import Event
 
 import pytest
 import torch
+from given_texts import GivenTexts
 
 from flythinker.generation.parallel import Parallel
-from flythinker.generation.runner import Engine
 from tiny import VARIANTS, random_ids, tiny_flythinker
 
 
 @pytest.mark.parametrize("variant", VARIANTS, ids=str)
 def test_parts_run_together_compute_what_they_compute_in_turn(variant):
     model = tiny_flythinker(variant)
-    engines = [Engine(copy.deepcopy(model), 2, parallel=mode) for mode in ("on", "off")]
+    both = [GivenTexts(copy.deepcopy(model), 2, parallel=mode) for mode in ("on", "off")]
     for length in (5, 9):
-        for engine in engines:
-            engine.join(random_ids(length, seed=length).tolist())
+        for given in both:
+            given.join(random_ids(length, seed=length).tolist())
     for step in range(4):
         ids = random_ids(2, seed=step)[:, None]
-        together, in_turn = (engine.read(ids) for engine in engines)
+        together, in_turn = (given.read(ids) for given in both)
         torch.testing.assert_close(together, in_turn, rtol=0, atol=0)
 
 

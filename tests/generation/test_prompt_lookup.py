@@ -1,14 +1,14 @@
-from flythinker.generation.prompt_lookup import PromptLookup
+from flythinker.generation.drafts import PromptLookup
 
 
 def test_it_drafts_what_followed_the_last_time():
-    lookup = PromptLookup([1, 2, 3, 4, 5, 1, 2])
+    ids = [1, 2, 3, 4, 5, 1, 2]
+    lookup = PromptLookup(ids)
     assert lookup.draft(3) == [3, 4, 5]
     assert lookup.draft(9) == [3, 4, 5, 1, 2]
-    lookup.add(9)
+    ids.append(9)
     assert lookup.draft(3) == []
-    for token in (1, 2):
-        lookup.add(token)
+    ids += [1, 2]
     assert lookup.draft(1) == [9]  # the last time, not the first
 
 

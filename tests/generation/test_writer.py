@@ -7,9 +7,9 @@ import torch
 from writers import GREEDY, alone, finish, make_writer
 
 from flythinker.data.prompt import Prompt, build_prompt
-from flythinker.generation.draft_choice import DraftChoice
+from flythinker.generation.drafts import DraftChoice
 from flythinker.generation.sampling import Sampling
-from flythinker.generation.sequence import TextState, Writing
+from flythinker.generation.sequence import Sequence
 from flythinker.model_folder import load_model_folder
 
 
@@ -98,7 +98,7 @@ def test_an_abandoned_stream_leaves_nothing_behind(personal, prompts):
     pieces.close()
     writer.step()
     assert writer.idle
-    assert writer.engine.places == []
+    assert writer.scheduler.slots == []
 
 
 def test_a_reasoner_with_a_prompt_of_its_own(personal, examples):
@@ -112,13 +112,13 @@ def test_text_of_several_bytes_a_character_streams_whole(personal):
     """Byte-level tokens that are no characters alone are held back until they are."""
     tokenizer = personal.tokenizer
     ids = tokenizer("naïve – “café” 日本", add_special_tokens=False)["input_ids"]
-    writing = Writing(Prompt([5, 6], [], ()), replace(GREEDY, max_new_tokens=len(ids)))
-    text = TextState(writing, personal, tokenizer.eos_token_id)
+    text = Sequence(Prompt([5, 6], [], ()), replace(GREEDY, max_new_tokens=len(ids)), 0.5)
+    text.start(tokenizer, tokenizer.eos_token_id, personal.model.device)
     for token in ids:
         logits = torch.zeros(personal.model.config.vocab_size)
         logits[token] = 1
-        text.advance(logits[None], [])
-    assert writing.text == "naïve – “café” 日本"
+        text.accept([token], logits[None])
+    assert text.text == "naïve – “café” 日本"
 
 
 def make_twins(model):
@@ -136,8 +136,8 @@ class Always(DraftChoice):
         super().__init__()
         self.source = source
 
-    def choose(self, texts, ways):
-        return next((way for way in reversed(ways) if way.source == self.source), ways[0])
+    def choose(self, slots, plans):
+        return next((plan for plan in reversed(plans) if plan.source == self.source), plans[0])
 
 
 @pytest.mark.parametrize("source", ["lookup", "reasoner"])
@@ -149,7 +149,7 @@ def test_drafts_change_nothing_but_the_number_of_steps(personal, prompts, sampli
         make_twins(personal.model)
     plain = make_writer(personal, slots=slots, draft_tokens=0)
     drafting = make_writer(personal, slots=slots, draft_tokens=9)
-    drafting.choice = Always(source)
+    drafting.draft_choice = Always(source)
     assert drafting.write(prompts, sampling) == plain.write(prompts, sampling)
     assert plain.drafted == 0
     assert 0 < drafting.accepted < drafting.drafted  # some proved right, some wrong

@@ -45,7 +45,7 @@ def test_texts_with_other_weights_share_a_batch(personal, prompts):
         writings = [writer.submit(prompts[0], sampling) for sampling in settings]
         finish(writer)
         assert [writing.text.strip() for writing in writings] == expected
-    assert writer.engine.prefixes.hits > 0
+    assert writer.runner.prefixes.hits > 0
 
 
 def test_weight_zero_is_the_generator_alone(personal, prompts):
@@ -59,7 +59,7 @@ def test_a_prompt_read_with_one_weight_serves_no_other(personal, prompts):
     hits = []
     for weight in (0.3, 0.7, 0.3, 0.0):
         writer.write(prompts[:1], replace(GREEDY, fusion_weight=weight, max_new_tokens=1))
-        hits.append(writer.engine.prefixes.hits)
+        hits.append(writer.runner.prefixes.hits)
     known = len(prompts[0].prompt_ids) - 1
     by_part = [after - before for before, after in zip([0, *hits[:-1]], hits, strict=True)]
     # the Reasoner's reading serves every λ
@@ -167,10 +167,10 @@ def test_texts_with_effects_wait_for_two_slots_and_leave_both(personal, prompts)
     ]
     writer.step()
     writer.step()
-    assert writer.working == writings[:1]  # a slot is free, and two are needed
+    assert writer.scheduler.running == writings[:1]  # a slot is free, and two are needed
     writings[0].cancel()
     finish(writer)
-    assert writer.engine.places == []
+    assert writer.scheduler.slots == []
     for writing, prompt in zip(writings[1:], prompts[1:], strict=False):
         assert writing.text.strip() == alone(personal, prompt, GREEDY)
     with pytest.raises(FlyThinkerError, match="2 slots"):
@@ -188,7 +188,7 @@ def test_after_a_failed_step_those_that_wait_are_written(personal, prompts, monk
         raise MemoryError
 
     with monkeypatch.context() as broken:
-        broken.setattr(writer.engine.lean_generator.layers[1], "forward", fail)
+        broken.setattr(writer.runner.generator.layers[1], "forward", fail)
         with pytest.raises(MemoryError):
             writer.step()
     writer.abandon()

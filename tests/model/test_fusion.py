@@ -30,7 +30,8 @@ def test_the_generator_reads_the_papers_sum(model, variant):
     for p, token in enumerate(ids[0]):
         expected = table[token].clone()
         if p in receives:
-            thought = thoughts[p - 1] * norm / thoughts[p - 1].norm()
+            thought = thoughts[p - 1]
+            torch.testing.assert_close(thought.norm(), norm, atol=1e-5, rtol=0)
             if model.projection is not None:
                 thought = model.projection.weight @ thought
             expected[: len(thought)] += 0.7 * thought
@@ -38,10 +39,14 @@ def test_the_generator_reads_the_papers_sum(model, variant):
 
 
 @torch.no_grad()
-def test_thoughts_are_the_reasoners_last_hidden_state(model):
+def test_a_thought_is_the_reasoners_last_hidden_state_rescaled(model):
     ids = random_ids(2, 9)
-    thoughts = model(ids, prompt_length=torch.tensor([4, 4])).thoughts
-    assert torch.equal(thoughts, model.reasoner(ids).last_hidden_state)
+    output = model(ids, prompt_length=torch.tensor([4, 4]))
+    hidden = model.reasoner(ids).last_hidden_state
+    assert torch.equal(output.reasoner_hidden_state, hidden)
+    norm = mean_embedding_norm(model.get_input_embeddings())
+    expected = hidden / hidden.norm(dim=-1, keepdim=True) * norm
+    torch.testing.assert_close(output.thoughts, expected)
 
 
 def test_gemmas_embedding_scale_counts():

@@ -16,6 +16,7 @@ from transformers import (
 
 from flythinker import FlyThinkerForCausalLM
 from flythinker.backbones.smollm2 import resolve_backbone
+from flythinker.model.cache import CACHE_NAME
 from tiny import (
     INJECTIONS,
     Variant,
@@ -120,10 +121,14 @@ def test_the_fusion_weight_may_be_given_per_call(model, weight):
         assert write(model, do_sample=False, fusion_weight=weight, **strategy)[0].tolist() == text
 
 
-def test_a_given_cache_is_continued():
+@pytest.mark.parametrize("name", ["cache", "past_key_values"])  # its name before transformers 5.24
+@pytest.mark.filterwarnings("ignore:`past_key_values` is deprecated:FutureWarning")
+def test_a_given_cache_is_continued(name):
     model = tiny_flythinker()
-    cache = model(PROMPT[:, :-1], use_cache=True).past_key_values
-    continued = write(model, do_sample=False, past_key_values=cache)
+    seen = model(PROMPT[:, :3], use_cache=True)[CACHE_NAME]
+    cache = model(PROMPT[:, 3:-1], **{name: seen})[CACHE_NAME]
+    assert cache is seen
+    continued = write(model, do_sample=False, **{name: cache})
     assert torch.equal(continued, write(model, do_sample=False))
 
 

@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 
 from flythinker import FlyThinkerCache, FlyThinkerForCausalLM
+from flythinker.model.cache import CACHE_NAME
 from tiny import (
     FAMILIES,
     TOLERANCE,
@@ -59,7 +60,7 @@ def in_chunks(
             model(
                 ids[:, start:end],
                 chunk_mask,
-                past_key_values=cache,
+                cache=cache,
                 prompt_length=prompts(len(ids)),
             )
         )
@@ -141,11 +142,11 @@ def test_a_cropped_cache_continues_as_if_the_dropped_tokens_had_never_been(model
     text, other = random_ids(2, 12), random_ids(2, 4, seed=1)
     full = model(text, prompt_length=prompts(2)).logits
     cache = FlyThinkerCache(model.config)
-    model(torch.cat([text[:, :7], other], dim=1), past_key_values=cache, prompt_length=prompts(2))
+    model(torch.cat([text[:, :7], other], dim=1), cache=cache, prompt_length=prompts(2))
 
     cache.crop(-4)
     assert cache.get_seq_length() == cache.thoughts.shape[1] == 7
-    rest = model(text[:, 7:], past_key_values=cache, prompt_length=prompts(2)).logits
+    rest = model(text[:, 7:], cache=cache, prompt_length=prompts(2)).logits
     torch.testing.assert_close(rest, full[:, 7:], **TOLERANCE)
 
 
@@ -154,26 +155,24 @@ def test_a_cache_follows_its_rows(model):
     order = torch.tensor([2, 0, 0, 1])
     full = model(text[order], prompt_length=prompts(4)).logits
 
-    cache = model(text[:, :7], use_cache=True, prompt_length=prompts(3)).past_key_values
+    cache = model(text[:, :7], use_cache=True, prompt_length=prompts(3))[CACHE_NAME]
     cache.reorder_cache(order)
-    rest = model(text[order, 7:], past_key_values=cache, prompt_length=prompts(4)).logits
+    rest = model(text[order, 7:], cache=cache, prompt_length=prompts(4)).logits
     torch.testing.assert_close(rest, full[:, 7:], **TOLERANCE)
 
-    repeated = model(text[:, :7], use_cache=True, prompt_length=prompts(3)).past_key_values
+    repeated = model(text[:, :7], use_cache=True, prompt_length=prompts(3))[CACHE_NAME]
     repeated.batch_repeat_interleave(2)
     repeated.batch_select_indices(torch.tensor([4, 0, 1, 2]))
-    rest = model(text[order, 7:], past_key_values=repeated, prompt_length=prompts(4)).logits
+    rest = model(text[order, 7:], cache=repeated, prompt_length=prompts(4)).logits
     torch.testing.assert_close(rest, full[:, 7:], **TOLERANCE)
 
 
 def test_a_reset_cache_reads_a_new_text(model):
     text = random_ids(2, 9)
-    cache = model(
-        random_ids(2, 5, seed=1), use_cache=True, prompt_length=prompts(2)
-    ).past_key_values
+    cache = model(random_ids(2, 5, seed=1), use_cache=True, prompt_length=prompts(2))[CACHE_NAME]
     cache.reset()
     assert cache.get_seq_length() == 0
-    again = model(text, past_key_values=cache, prompt_length=prompts(2)).logits
+    again = model(text, cache=cache, prompt_length=prompts(2)).logits
     torch.testing.assert_close(again, model(text, prompt_length=prompts(2)).logits, **TOLERANCE)
     assert cache.get_seq_length() == cache.thoughts.shape[1] == 9
 

@@ -76,6 +76,8 @@ def test_a_trained_adapter_writes_merges_and_is_saved(lora, tmp_path):
     assert torch.equal(merged.generate(IDS, max_new_tokens=5, do_sample=False), text)
 
 
+# its own default
+@pytest.mark.filterwarnings("ignore:`gradient_checkpointing` is deprecated:FutureWarning")
 def test_trl_trains_it_unchanged(tmp_path):
     tokenizer = AutoTokenizer.from_pretrained(resolve_backbone("smollm2-135m"))
     config = tiny_config("llama", vocab=len(tokenizer))

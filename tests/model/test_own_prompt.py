@@ -51,8 +51,8 @@ def test_thoughts_are_those_of_the_reasoner_over_its_own_prompt():
     model = tiny_flythinker()
     own = torch.cat([OWN, RESPONSE])[None]
     expected = model.reasoner(own).last_hidden_state[:, len(OWN) - 1 :]
-    thoughts = model(**inputs()).thoughts[:, len(PROMPT) - 1 :]
-    torch.testing.assert_close(thoughts, expected, **TOLERANCE)
+    hidden = model(**inputs()).reasoner_hidden_state[:, len(PROMPT) - 1 :]
+    torch.testing.assert_close(hidden, expected, **TOLERANCE)
 
 
 @pytest.mark.parametrize("own", [OWN, SHORT_OWN], ids=["longer", "shorter"])
@@ -91,9 +91,9 @@ def test_incremental_is_full(family, first, chunk):
     # the first chunk holds the prompt and, for larger `first`, a part of the response
     begun = {"reasoner_input_ids": own[:, : len(OWN) - len(PROMPT) + first]}
     pieces = [
-        model(ids[:, :first], past_key_values=cache, prompt_length=length, **begun).logits,
+        model(ids[:, :first], cache=cache, prompt_length=length, **begun).logits,
         *(
-            model(piece, past_key_values=cache, prompt_length=length).logits
+            model(piece, cache=cache, prompt_length=length).logits
             for piece in ids[:, first:].split(chunk, dim=1)
         ),
     ]
@@ -182,9 +182,9 @@ def test_what_cannot_be_is_refused():
     with pytest.raises(ValueError, match="needs prompt_length"):
         model(**{key: value for key, value in inputs().items() if key != "prompt_length"})
     cache = FlyThinkerCache(model.config)
-    model(**inputs(), past_key_values=cache)
+    model(**inputs(), cache=cache)
     with pytest.raises(ValueError, match="once, with the prompt"):
-        model(**inputs(), past_key_values=cache)
+        model(**inputs(), cache=cache)
     given = batch(ROWS[:2], "left") | {"max_new_tokens": 2}  # responses of 9 and 5 tokens
     with pytest.raises(ValueError, match="different lengths"):
         model.generate(**given)

@@ -9,6 +9,7 @@ from tokenizers.models import WordLevel
 from transformers import PreTrainedModel, PreTrainedTokenizerFast
 
 from flythinker import FlyThinkerForCausalLM
+from flythinker.model.cache import CACHE_NAME
 from tiny import (
     VOCAB,
     Variant,
@@ -81,10 +82,10 @@ def test_an_unknown_prompt_length(injection):
 @pytest.mark.parametrize("begun", [0.0, 0.5])
 def test_a_cache_with_tokens_that_have_no_thoughts_cannot_go_on_with_them(begun):
     model = tiny_flythinker()
-    cache = model(IDS, use_cache=True, fusion_weight=begun).past_key_values
-    model(IDS, past_key_values=cache, fusion_weight=0)
+    cache = model(IDS, use_cache=True, fusion_weight=begun)[CACHE_NAME]
+    model(IDS, cache=cache, fusion_weight=0)
     with pytest.raises(ValueError, match="holds no thoughts of some tokens: start a new cache"):
-        model(IDS, past_key_values=cache)
+        model(IDS, cache=cache)
 
 
 def test_embeddings_in_place_of_tokens():

@@ -63,7 +63,8 @@ def test_joining_parts_in_bfloat16_leaves_their_float32_buffers(family, tmp_path
     )
     assert {value.dtype for value in model.parameters()} == {torch.bfloat16}
     assert torch.equal(model(ids).logits, generator(ids).logits)
-    assert torch.equal(model(ids).thoughts, generator.base_model(ids).last_hidden_state)
+    hidden = model(ids).reasoner_hidden_state
+    assert torch.equal(hidden, generator.base_model(ids).last_hidden_state)
 
 
 def test_only_safetensors_are_written_and_tied_weights_once(tmp_path):
@@ -144,7 +145,7 @@ def test_a_reasoner_cut_to_its_first_layers_thinks_with_them():
         generator, generator, reasoner_layers=1
     )
     whole.model.layers = whole.model.layers[:1]
-    assert torch.equal(cut(ids).thoughts, whole.model(ids).last_hidden_state)
+    assert torch.equal(cut(ids).reasoner_hidden_state, whole.model(ids).last_hidden_state)
     assert generator.config.num_hidden_layers == len(generator.model.layers) == 2
     assert cut.config.reasoner_config.num_hidden_layers == 1
 

@@ -3,6 +3,7 @@ from pathlib import Path
 import pytest
 
 from flythinker.errors import FlyThinkerError
+from flythinker.hardware import hardware
 from flythinker.training.config import LoraSection, load_config
 
 CONFIGS = sorted((Path(__file__).parents[2] / "configs").glob("*.yaml"))
@@ -18,9 +19,9 @@ def refusal(*arguments) -> str:
 
 @pytest.mark.parametrize("path", CONFIGS, ids=lambda path: path.stem)
 def test_the_shipped_configs_load(path):
-    # bf16 loads on a machine without a GPU too: use_cpu is set there
     config = load_config(path)
-    assert config.training.bf16
+    assert config.training.bf16_asked == "auto"
+    assert config.training.bf16 is hardware().native_bf16
     assert config.data.train.endswith("/train.jsonl")
 
 

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 import torch
+import yaml
 from safetensors import SafetensorError
 from safetensors.torch import load_file
 from transformers import AutoModelForCausalLM, AutoTokenizer, TrainerCallback
@@ -152,6 +153,19 @@ def test_a_run_is_not_resumed_with_other_settings_unless_restarted(configure, tm
     train(other, restart=True)
     assert history(model)["log_history"][0]["learning_rate"] == pytest.approx(1e-4)
     assert (tmp_path / "run" / "notes.txt").read_text() == "mine"
+
+
+def test_a_run_goes_on_after_an_update_of_transformers(configure, tmp_path):
+    model = train(configure("training.max_steps=2", *CHECKPOINTS))
+    shutil.rmtree(model)
+    file = tmp_path / "run" / "config.yaml"
+    described = yaml.safe_load(file.read_text())
+    del described["training"]["optim_args"]  # another version of it may know fewer arguments,
+    described["training"]["dropped_later"] = 1  # and others
+    file.write_text(yaml.safe_dump(described))
+    with pytest.raises(FlyThinkerError, match="holds a run with other settings"):
+        train(configure("training.max_steps=2", "training.global_batch_size=4", *CHECKPOINTS))
+    assert train(configure("training.max_steps=2", *CHECKPOINTS)) == model
 
 
 def test_a_run_that_never_started_does_not_hold_its_folder(configure):

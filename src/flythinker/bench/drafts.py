@@ -79,12 +79,12 @@ def _write(
     """Seconds a token after each text's first, and the texts."""
     seconds, tokens, texts = 0.0, 0, []
     for prompt in prompts:
-        writing = writer.submit(prompt, sampling)
+        sequence = writer.submit(prompt, sampling)
         writer.step()  # reads the prompt
-        begun, before = time.perf_counter(), len(writing.token_ids)
-        while writing.finish_reason is None:
+        begun, before = time.perf_counter(), len(sequence.token_ids)
+        while sequence.finish_reason is None:
             writer.step()
         seconds += time.perf_counter() - begun
-        tokens += len(writing.token_ids) - before
-        texts.append(writing.text)
+        tokens += len(sequence.token_ids) - before
+        texts.append(sequence.text)
     return seconds / tokens, texts

@@ -9,9 +9,9 @@ from typing import Any
 
 import torch
 import transformers
-from rich.console import Console
-from rich.progress import track
 from rich.table import Table
+
+from flythinker.progress import track
 
 
 @dataclass(frozen=True)
@@ -34,7 +34,7 @@ def alternate(contestants: Mapping[str, Callable[[], float]], rounds: int) -> Ro
         measure()
     seconds: Rounds = {name: [] for name in contestants}
     turns = [name for _ in range(rounds) for name in contestants]
-    for name in track(turns, description="Measuring", console=Console(stderr=True)):
+    for name in track(turns, "Measuring"):
         seconds[name].append(contestants[name]())
     return seconds
 

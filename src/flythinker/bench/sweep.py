@@ -8,8 +8,16 @@ from typing import Any
 
 import matplotlib as mpl
 from matplotlib.figure import Figure
+from transformers import AutoConfig
 
-from flythinker.bench.decode import DecodeSetting, engine, random_tokens, seconds_a_step
+from flythinker.backbones.smollm2 import resolve_backbone
+from flythinker.bench.decode import (
+    DecodeSetting,
+    make_writer,
+    random_tokens,
+    resolve,
+    seconds_a_step,
+)
 from flythinker.bench.rounds import alternate, describe_machine, ratio
 from flythinker.files import atomic_write
 
@@ -31,6 +39,7 @@ def bench_sweep(
     a step, in which every text grows by a token; `ratio`, a `Ratio` of the two, in alternating
     rounds.
     """
+    setting = resolve(setting)
     return {
         axis: [_measure(setting, axis, point) for point in points] for axis, points in axes.items()
     }
@@ -42,19 +51,18 @@ def _measure(setting: DecodeSetting, axis: str, point: int) -> dict[str, Any]:
     if axis == "prompt tokens":
         read = point
     elif axis == "tokens written":
-        read += point - setting.new_tokens  # the last tokens of so long a text are timed
+        read += point  # what comes after so long a text is timed
     if axis == "Reasoner layers":
         setting = replace(setting, reasoner_layers=point)
-    engines = {
-        "generator": engine(setting, None, texts),
-        "flythinker": engine(setting, setting.reasoner, texts),
+    vocabulary = AutoConfig.from_pretrained(resolve_backbone(setting.generator)).vocab_size
+    prompts = [random_tokens(read, vocabulary, seed=text) for text in range(texts)]
+    writers = {
+        "generator": make_writer(setting, None, prompts),
+        "flythinker": make_writer(setting, setting.reasoner, prompts),
     }
-    for one in engines.values():
-        vocabulary = one.model.config.get_text_config().vocab_size
-        for text in range(texts):
-            one.join(random_tokens(read, vocabulary, seed=text))
     contestants = {
-        name: partial(seconds_a_step, one, setting.new_tokens) for name, one in engines.items()
+        name: partial(seconds_a_step, writer, setting.new_tokens)
+        for name, writer in writers.items()
     }
     seconds = alternate(contestants, setting.rounds)
     milliseconds = {name: 1000 * median(each) for name, each in seconds.items()}

@@ -68,6 +68,7 @@ def bench_train(config: RunConfig, rounds: int = 5) -> dict[str, Any]:
         "packed_vs_padded": ratio(seconds["padded"], seconds["packed"]),
         "seconds": seconds,
         "peak_gigabytes": peaks,
+        "bf16": both.trainer.args.bf16,
         "row_tokens": [row["length"] for row in some],
         "environment": describe_machine(),
     }
@@ -125,7 +126,7 @@ class Stepper:
     def _seconds(self, make_loss: Callable[[], Tensor]) -> float:
         begun = time.perf_counter()
         device = self.model.device.type
-        with torch.autocast(device, torch.bfloat16, enabled=self.trainer.args.bf16):
+        with torch.autocast(device, torch.bfloat16, enabled=bool(self.trainer.args.bf16)):
             loss = make_loss()
         loss.backward()
         self.optimizer.step()

@@ -3,13 +3,11 @@
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
-from rich.console import Console
-from rich.progress import track
-
 from flythinker.bulk.pool import Pool, shards_of
 from flythinker.data.example import Example
 from flythinker.evaluation.compare import MethodResult
 from flythinker.evaluation.evaluate import Score
+from flythinker.progress import track
 
 
 @dataclass(frozen=True)
@@ -23,7 +21,6 @@ class BulkMeasure:
         """As `load()(examples)`."""
         shards = shards_of(examples, self.shard_rows)
         results = self.pool.map(load, shards)
-        console = Console(stderr=True)
-        parts = dict(track(results, "Held-out loss", len(shards), console=console))
+        parts = dict(track(results, "Held-out loss", len(shards), unit="/shard"))
         losses = [nats for number in shards for nats in parts[number].token_losses]
         return replace(parts[0], token_losses=losses)

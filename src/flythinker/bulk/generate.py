@@ -8,19 +8,19 @@ from hashlib import sha256
 from pathlib import Path
 from typing import Literal
 
-from rich.console import Console
-from rich.progress import track
-
 from flythinker.bulk.on_vllm import vllm_work
 from flythinker.bulk.pool import Pool, Work, shards_of
 from flythinker.data.example import Example
 from flythinker.data.prompt import build_prompt
+from flythinker.disk import require_room
 from flythinker.errors import FlyThinkerError
 from flythinker.files import atomic_write
-from flythinker.generation.files import write_outputs
+from flythinker.generation.files import least_output_bytes, write_outputs
 from flythinker.generation.sampling import Sampling
 from flythinker.generation.writer import Writer
+from flythinker.hardware import Precision, as_dtype
 from flythinker.model_folder import load_model_folder
+from flythinker.progress import track
 
 Format = Literal["jsonl", "parquet"]
 Engine = Literal["local", "vllm"]
@@ -38,6 +38,7 @@ class BulkSetting:
         slots: texts at the same time in each actor.
         format: of the shards.
         engine: what an actor holds, `Writer` or vLLM.
+        dtype: of the weights; `auto` is for each actor to say, see `choose_dtype`.
     """
 
     model: str
@@ -46,6 +47,7 @@ class BulkSetting:
     slots: int = 8
     format: Format = "jsonl"
     engine: Engine = "local"
+    dtype: Precision = "auto"
 
 
 def generate_shards(
@@ -57,34 +59,37 @@ def generate_shards(
 
     Raises:
         FlyThinkerError: `folder` was begun with other settings or examples; see `Pool.map`.
+        DiskFull: there is no room, already at the start for what surely will be written.
     """
     _claim(folder, examples, setting)
     numbered = list(enumerate(examples))
     shards = shards_of(numbered, setting.shard_rows)
     names = {number: folder / f"part-{number:05d}.{setting.format}" for number in shards}
     missing = {number: shard for number, shard in shards.items() if not names[number].exists()}
+    examples_left = (example for shard in missing.values() for _, example in shard)
+    require_room(folder, least_output_bytes(examples_left), advice="choose another --out")
     results = pool.map(partial(_writer, setting), missing)
-    progress = track(results, "Writing shards", len(missing), console=Console(stderr=True))
-    for number, texts in progress:
+    done = len(shards) - len(missing)
+    for number, texts in track(results, "Writing shards", len(shards), done, unit="/shard"):
         write_outputs(names[number], [example for _, example in shards[number]], texts)
 
 
 def _writer(setting: BulkSetting) -> Work:
     """Load the model in an actor; returns what writes one shard."""
     if setting.engine == "vllm":
-        return vllm_work(setting.model, setting.sampling, setting.slots)
-    personal = load_model_folder(setting.model)
+        return vllm_work(setting.model, setting.sampling, setting.slots, as_dtype(setting.dtype))
+    personal = load_model_folder(setting.model, dtype=as_dtype(setting.dtype))
     writer = Writer(personal, setting.slots)
 
     def write(shard: Sequence[tuple[int, Example]]) -> list[str]:
-        writings = []
+        sequences = []
         for index, example in shard:
             prompt = build_prompt(example, personal.tokenizer, personal.prompt)
             sampling = replace(setting.sampling, seed=setting.sampling.seed + index)
-            writings.append(writer.submit(prompt, sampling))
+            sequences.append(writer.submit(prompt, sampling))
         while not writer.idle:
             writer.step()
-        return [writing.text.strip() for writing in writings]
+        return [sequence.text.strip() for sequence in sequences]
 
     return write
 

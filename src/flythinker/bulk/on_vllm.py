@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
+import torch
 from transformers import AutoConfig
 
 from flythinker.backbones.smollm2 import resolve_backbone
@@ -11,16 +12,18 @@ from flythinker.data.example import Example
 from flythinker.data.prompt import PromptConfig, build_prompt, end_of_turn_id
 from flythinker.errors import FlyThinkerError
 from flythinker.generation.sampling import Sampling
+from flythinker.hardware import choose_dtype
 from flythinker.model_folder import load_tokenizer, read_prompt
 
 if TYPE_CHECKING:
     from vllm import SamplingParams
 
 
-def vllm_work(model: str, sampling: Sampling, slots: int) -> Work:
+def vllm_work(model: str, sampling: Sampling, slots: int, dtype: torch.dtype | None = None) -> Work:
     """Start vLLM in an actor; returns what writes one shard of numbered examples.
 
-    In the folder's own type: vLLM would turn float32 into bfloat16, and write other texts.
+    In the folder's own type, if `dtype` is `None` and a CPU can (see `choose_dtype`): vLLM would
+    turn float32 into bfloat16, and write other texts.
 
     Raises:
         FlyThinkerError: vLLM is not installed.
@@ -33,9 +36,12 @@ def vllm_work(model: str, sampling: Sampling, slots: int) -> Work:
             "vLLM is not installed: run `pip install '.[vllm]'` in FlyThinker's checkout"
         ) from None
     path = resolve_backbone(model)
+    saved = AutoConfig.from_pretrained(path).dtype
+    if current_platform.is_cpu():  # a GPU must not be asked before vLLM forks
+        dtype = choose_dtype(saved, dtype, model)
     llm = LLM(
         path,
-        dtype=AutoConfig.from_pretrained(path).dtype or "auto",
+        dtype=dtype or saved or "auto",
         max_num_seqs=slots,
         # a prompt in chunks and a seed end vLLM's engine on the CPU
         enable_chunked_prefill=not current_platform.is_cpu(),

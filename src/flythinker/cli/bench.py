@@ -9,6 +9,8 @@ from typing import Annotated, Any
 import typer
 from rich.console import Console
 
+from flythinker.cli.options import Dtype
+
 app = typer.Typer(no_args_is_help=True, help="Measure what things cost, as ratios in one run.")
 
 
@@ -24,7 +26,7 @@ def decode(
     reasoner_layers: Annotated[
         int, typer.Option(help="Its first layers only; 0 = all.", min=0)
     ] = 8,
-    dtype: Annotated[str, typer.Option(help="float32 or bfloat16.")] = "bfloat16",
+    dtype: Dtype = "auto",
     threads: Annotated[int | None, typer.Option(help="Of the CPU; default: torch's.")] = None,
     prompt_tokens: Annotated[int, typer.Option(help="Length of the prompt.", min=1)] = 600,
     rounds: Annotated[int, typer.Option(help="Alternating rounds.", min=1)] = 5,
@@ -40,8 +42,6 @@ def decode(
 
     if threads is not None:
         torch.set_num_threads(threads)
-    if dtype not in ("float32", "bfloat16"):
-        raise typer.BadParameter("--dtype is float32 or bfloat16")
     if (model is None) != (data is None):
         raise typer.BadParameter("--model and --data go together: drafts need texts to write")
     figures = bench_decode(
@@ -55,7 +55,7 @@ def decode(
         )
     )
     if model is not None and data is not None:
-        figures |= bench_drafts(model, data, getattr(torch, dtype), rounds)
+        figures |= bench_drafts(model, data, getattr(torch, figures["setting"]["dtype"]), rounds)
     _show("decode", figures, as_json)
 
 
@@ -64,6 +64,7 @@ def sweep(
     out: Annotated[Path, typer.Option(help="The picture, .png or .svg.")] = Path("sweep.png"),
     generator: Annotated[str, typer.Option(help="Folder or name.")] = "smollm2-135m",
     reasoner: Annotated[str, typer.Option(help="Folder or name.")] = "smollm2-135m",
+    dtype: Dtype = "auto",
     threads: Annotated[int | None, typer.Option(help="Of the CPU; default: torch's.")] = None,
     rounds: Annotated[int, typer.Option(help="Alternating rounds.", min=1)] = 3,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
@@ -71,7 +72,7 @@ def sweep(
     """Cost of a token over prompt, text, batch and size of the Reasoner, as a picture."""
     import torch
 
-    from flythinker.bench.decode import DecodeSetting
+    from flythinker.bench.decode import DecodeSetting, resolve
     from flythinker.bench.rounds import describe_machine
     from flythinker.bench.sweep import bench_sweep, draw_sweep
 
@@ -79,10 +80,12 @@ def sweep(
         raise typer.BadParameter("--out ends with .png or .svg")
     if threads is not None:
         torch.set_num_threads(threads)
-    points = bench_sweep(DecodeSetting(generator, reasoner, new_tokens=16, rounds=rounds))
+    setting = resolve(DecodeSetting(generator, reasoner, dtype=dtype, new_tokens=16, rounds=rounds))
+    points = bench_sweep(setting)
     draw_sweep(points, out)
     if as_json:
-        print(json.dumps({"sweep": points, "environment": describe_machine()}, default=asdict))
+        measured = {"setting": vars(setting), "environment": describe_machine()}
+        print(json.dumps({"sweep": points} | measured, default=asdict))
     else:
         Console().print(f"picture: {out}", highlight=False)
 

@@ -35,10 +35,10 @@ def compare(
     from flythinker.comparison.config import only as keep
     from flythinker.comparison.efficiency import measure_efficiency
     from flythinker.comparison.report import report_path, terminal_table, write_comparison
-    from flythinker.comparison.run import collect, read_test, run
+    from flythinker.comparison.run import collect, read_measured, read_test, run
 
     comparison = load_comparison(config, override or ())
-    examples = read_test(comparison)
+    examples = read_measured(comparison) if report else read_test(comparison)
     wanted = comparison if only is None else keep(comparison, only.split(","))
     if efficiency:
         measure_efficiency(wanted, examples)
@@ -70,11 +70,11 @@ def ablate(
     from flythinker.comparison.ablate import load_ablation, study_table, write_ablation
     from flythinker.comparison.efficiency import measure_efficiency
     from flythinker.comparison.report import report_path
-    from flythinker.comparison.run import collect, read_test, run
+    from flythinker.comparison.run import collect, read_measured, read_test, run
 
     ablation = load_ablation(config, override or (), None if only is None else only.split(","))
     comparison = ablation.comparison
-    examples = read_test(comparison)
+    examples = read_measured(comparison) if report else read_test(comparison)
     if efficiency:
         measure_efficiency(comparison, examples)
     elif not report:

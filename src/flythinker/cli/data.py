@@ -13,14 +13,18 @@ from flythinker.data.check import check_example, describe
 from flythinker.data.example import (
     Example,
     iterate_examples,
+    least_bytes,
     read_examples,
     sample_examples,
     write_examples,
 )
 from flythinker.data.folder import examples_from_documents, read_users
 from flythinker.data.longlamp import LongLampConfig, build_longlamp
+from flythinker.data.novels import build_novels
 from flythinker.data.sotu import SotuSplit, build_sotu
+from flythinker.disk import require_room
 from flythinker.errors import FlyThinkerError
+from flythinker.progress import track
 
 app = typer.Typer(no_args_is_help=True, help="Build, check and describe data files.")
 build = typer.Typer(no_args_is_help=True, help="Write train, val and test files from a source.")
@@ -69,6 +73,24 @@ def build_folder_files(
     _write(out, examples_from_documents(read_users(path)), None)
 
 
+@build.command(
+    "novels", epilog="Example: flythinker data build novels --path novels.parquet --out data/novels"
+)
+def build_novels_files(
+    out: Out,
+    path: Annotated[
+        Path,
+        typer.Option(
+            help="Parquet file of author, title, year, text; or folder of Author_Title_Year.txt."
+        ),
+    ],
+    history: Annotated[int, typer.Option(min=1, help="Earlier passages an example holds.")] = 4,
+    limit: Limit = None,
+) -> None:
+    """Novels: each author's last book is held out, earlier books are history."""
+    _write(out, build_novels(path, history), limit)
+
+
 @app.command(epilog="Example: flythinker data check data/sotu/*.jsonl")
 def check(files: Files) -> None:
     """Name every problem, file and line; exit with 1 if there is one."""
@@ -104,8 +126,9 @@ def stats(
 
 def _write(out: Path, splits: Mapping[str, Sequence[Example]], limit: int | None) -> None:
     files = {out / f"{name}.jsonl": sample_examples(e, limit) for name, e in splits.items()}
+    require_room(out, sum(map(least_bytes, files.values())), advice="choose another --out")
     for path, examples in files.items():
-        write_examples(path, examples)
+        write_examples(path, track(examples, f"Writing {path.name}", transient=True))
     _print_table({str(path): describe(examples) for path, examples in files.items()})
 
 

@@ -16,7 +16,11 @@ from flythinker.cli.admin import keys_app, users_app
 from flythinker.cli.bench import app as bench_app
 from flythinker.cli.compare import app as comparison_app
 from flythinker.cli.data import app as data_app
+from flythinker.cli.demo import app as demo_app
+from flythinker.cli.doctor import app as doctor_app
+from flythinker.cli.options import Dtype
 from flythinker.cli.serve import app as serving_app
+from flythinker.disk import says_full
 from flythinker.errors import FlyThinkerError
 
 app = typer.Typer(
@@ -28,7 +32,8 @@ app.add_typer(data_app, name="data")
 app.add_typer(bench_app, name="bench")
 app.add_typer(keys_app, name="keys")
 app.add_typer(users_app, name="users")
-for commands in (comparison_app, serving_app):  # without a name: they stand beside ours
+# without a name: they stand beside ours
+for commands in (comparison_app, demo_app, doctor_app, serving_app):
     app.add_typer(commands)
 
 DataFile = Annotated[Path, typer.Argument(help="Examples: .jsonl, .json, .csv or .parquet.")]
@@ -50,9 +55,12 @@ ShardRows = Annotated[int, typer.Option(help="With --ray: examples in a shard.",
 
 @app.callback()
 def common(
+    context: typer.Context,
     debug: Annotated[bool, typer.Option(help="Show the traceback of an error.")] = False,
 ) -> None:
     """Options before the command."""
+    if context.invoked_subcommand == "doctor":  # starts also where transformers does not
+        return
     from transformers.utils import logging
 
     logging.set_verbosity_error()
@@ -98,6 +106,7 @@ def write(
     temperature: Temperature = 0.8,
     top_p: TopP = 0.95,
     seed: Seed = 0,
+    dtype: Dtype = "auto",
 ) -> None:
     """Write one text as a user would; it streams."""
     from flythinker.data.example import Example
@@ -105,11 +114,12 @@ def write(
     from flythinker.data.prompt import build_prompt
     from flythinker.generation.sampling import Sampling
     from flythinker.generation.stream import stream_text
+    from flythinker.hardware import as_dtype
     from flythinker.model_folder import load_model_folder
 
     if (user is None) == (history is None):
         raise typer.BadParameter("give either --user or --history")
-    personal = load_model_folder(model)
+    personal = load_model_folder(model, dtype=as_dtype(dtype))
     if history is not None:
         documents = read_history(history)
     else:
@@ -150,6 +160,7 @@ def generate(
     temperature: Temperature = 0.8,
     top_p: TopP = 0.95,
     seed: Seed = 0,
+    dtype: Dtype = "auto",
     ray: Ray = False,
     ray_address: RayAddress = None,
     actors: Actors = 1,
@@ -164,9 +175,10 @@ def generate(
 ) -> None:
     """Write a response to every example of a data file; a killed run resumes."""
     from flythinker.data.example import read_examples, sample_examples
-    from flythinker.data.prompt import build_prompt
+    from flythinker.data.prompt import build_prompts
     from flythinker.generation.files import generate_file
     from flythinker.generation.sampling import Sampling, respond
+    from flythinker.hardware import as_dtype
     from flythinker.model_folder import load_model_folder
 
     if engine == "vllm" and not ray:
@@ -177,12 +189,12 @@ def generate(
         from flythinker.bulk.pool import Pool
 
         drawn = Sampling(max_new_tokens, temperature, top_p, seed)
-        setting = BulkSetting(model, drawn, shard_rows, batch_size, shard_format, engine)
+        setting = BulkSetting(model, drawn, shard_rows, batch_size, shard_format, engine, dtype)
         generate_shards(examples, setting, Pool(ray_address, actors, actor_cpus), out)
         Console().print(f"{len(examples)} outputs in {out}/", highlight=False)
         return
-    personal = load_model_folder(model)
-    prompts = [build_prompt(example, personal.tokenizer, personal.prompt) for example in examples]
+    personal = load_model_folder(model, dtype=as_dtype(dtype))
+    prompts = build_prompts(examples, personal.tokenizer, personal.prompt)
     sampling = Sampling(max_new_tokens, temperature, top_p, seed)
     generate_file(prompts, partial(respond, personal), examples, out, sampling, batch_size)
     Console().print(f"{len(examples)} outputs in {out}", highlight=False)
@@ -205,6 +217,7 @@ def evaluate(
     ] = None,
     limit: Limit = None,
     batch_size: Annotated[int, typer.Option(min=1)] = 4,
+    dtype: Dtype = "auto",
     report: Annotated[
         Path | None, typer.Option(help="Write an HTML report here, and Markdown beside it.")
     ] = None,
@@ -221,6 +234,7 @@ def evaluate(
     from flythinker.evaluation.compare import compare, compare_positions
     from flythinker.evaluation.evaluate import describe_environment
     from flythinker.evaluation.evaluate import evaluate as run
+    from flythinker.hardware import as_dtype
     from flythinker.model_folder import load_tokenizer
     from flythinker.reporting.report import results_table, write_report
 
@@ -235,7 +249,7 @@ def evaluate(
         from flythinker.bulk.pool import Pool
 
         measure = BulkMeasure(Pool(ray_address, actors, actor_cpus), shard_rows)
-    results = run(examples, models, files, batch_size, measure)
+    results = run(examples, models, files, batch_size, measure, as_dtype(dtype))
     first = baseline or results[0].name
     if report is not None:
         # the texts are cut in segments as the first model reads them
@@ -418,6 +432,8 @@ def main() -> None:
         if isinstance(error, ModuleNotFoundError):
             problem += "; `pip install '.[eval,serve]'` in FlyThinker's checkout brings what "
             problem += "commands may need"
+        elif not isinstance(error, FlyThinkerError) and says_full(error, Path.cwd()):
+            problem += ": the disk is full: make room and run the same command again"
         elif not isinstance(error, FlyThinkerError | OSError):
             problem += " (unexpected; `flythinker --debug …` shows where)"
         print(f"error: {problem}", file=sys.stderr)

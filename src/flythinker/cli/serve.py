@@ -8,10 +8,12 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
+from flythinker.cli.options import Dtype
 from flythinker.serving.settings import DEFAULT_DATABASE
 
 if TYPE_CHECKING:
     from flythinker.generation.backends.protocol import Engine
+    from flythinker.hardware import Precision
     from flythinker.serving.settings import ServerSettings
 
 app = typer.Typer()
@@ -36,10 +38,7 @@ def serve(
     name: Annotated[
         str | None, typer.Option(help="What clients call the model; default: its folder.")
     ] = None,
-    dtype: Annotated[
-        Literal["auto", "float32", "bfloat16"],
-        typer.Option(help="Of the weights in memory; auto: as they were saved."),
-    ] = "auto",
+    dtype: Dtype = "auto",
     engine: Annotated[
         Literal["local", "vllm"],
         typer.Option(help="What writes: this process, or a vLLM that it starts and stops."),
@@ -138,15 +137,14 @@ def serve(
 
 
 def _local_engine(
-    model: str, dtype: str, slots: int, prefix_bytes: int, settings: "ServerSettings"
+    model: str, dtype: "Precision", slots: int, prefix_bytes: int, settings: "ServerSettings"
 ) -> "Engine":
-    import torch
-
     from flythinker.generation.backends.local import LocalEngine
     from flythinker.generation.writer import Writer
+    from flythinker.hardware import as_dtype
     from flythinker.model_folder import load_model_folder
 
-    personal = load_model_folder(model, dtype=None if dtype == "auto" else getattr(torch, dtype))
+    personal = load_model_folder(model, dtype=as_dtype(dtype))
     writer = Writer(personal, slots, prefix_bytes)
     return LocalEngine(writer, settings.max_queue)
 

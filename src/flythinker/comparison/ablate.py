@@ -133,9 +133,8 @@ def write_ablation(
     """
     section = ablation.comparison.section
     by_name = {one.unit.name: one for one in measured}
-    references = [example.target for example in examples]
     studies = {
-        name: [_line(method, study, by_name, references, section) for method in study.methods]
+        name: [_line(method, study, by_name, examples, section) for method in study.methods]
         for name, study in ablation.studies.items()
     }
     data: dict[str, Any] = {
@@ -176,7 +175,7 @@ def _line(
     method: str,
     study: Study,
     by_name: dict[str, Measured],
-    references: Sequence[str],
+    examples: Sequence[Example],
     section: CompareSection,
 ) -> dict[str, Any]:
     """One method over the points that are measured so far."""
@@ -191,7 +190,7 @@ def _line(
         section.methods,
         baseline=first if first in by_name else next(iter(there.values())).unit.name,
     )
-    rows = result_rows(list(there.values()), references, section)
+    rows = result_rows(list(there.values()), examples, section)
     points = [
         {"point": point} | row["metrics"]["loss"] for point, row in zip(there, rows, strict=True)
     ]

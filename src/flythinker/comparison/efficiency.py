@@ -14,8 +14,6 @@ from statistics import median
 from typing import Any
 
 import torch
-from rich.console import Console
-from rich.progress import track
 
 from flythinker.comparison.config import Comparison, Unit
 from flythinker.data.example import Example
@@ -27,7 +25,9 @@ from flythinker.memory import peak_gigabytes
 from flythinker.methods.base import Method
 from flythinker.model.cache import FlyThinkerCache
 from flythinker.model_folder import PersonalModel
+from flythinker.progress import track
 from flythinker.reporting.page import Cell, Section, Table
+from flythinker.training.summary import training_seconds
 
 STEPS = 8
 """Training steps that are timed."""
@@ -79,7 +79,7 @@ def measure_efficiency(
         for unit in units
         if len(data["entries"].get(unit.label, [])) <= done
     ]
-    for unit in track(todo, description="Efficiency", console=Console(stderr=True)):
+    for unit in track(todo, "Efficiency"):
         # a fresh process: the peak memory of one is not another's
         with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as pool:
             figures = pool.submit(
@@ -122,14 +122,11 @@ def _measure(
             method.train()  # its bars have no place inside a bar
         figures: dict[str, float | None] = {"train_seconds": None, "train_gigabytes": None}
         if unit.method.trains:
-            runtimes = [
-                entry["train_runtime"]
-                for entry in method.personal.training["log_history"]
-                if "train_runtime" in entry
-            ]
             rows = unit.config.training.train_batch_size
             rows *= unit.config.training.gradient_accumulation_steps
-            figures["train_seconds"] = sum(runtimes) / method.personal.training["steps"] / rows
+            training = method.personal.training
+            seconds = training_seconds(training["log_history"])
+            figures["train_seconds"] = seconds / training["steps"] / rows
             figures["train_gigabytes"] = peak_gigabytes()
         prompts = method.prompts(examples)
         return figures | _latency(method, prompts) | _cache(method.personal, prompts)
@@ -171,7 +168,7 @@ def _cache(personal: PersonalModel, prompts: Sequence[Prompt]) -> dict[str, floa
         personal.model(
             **{key: arguments[key] for key in read if key in arguments},
             prompt_length=torch.tensor([len(prompt.prompt_ids)]),
-            past_key_values=cache,
+            cache=cache,
             logits_to_keep=1,
         )
         kept = [tensor for layer in cache.layers for tensor in (layer.keys, layer.values)]

@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -9,10 +10,17 @@ from rich.table import Table as TerminalTable
 from rich.text import Text as TerminalText
 
 from flythinker.comparison.config import Comparison
+from flythinker.comparison.curves import (
+    curves_section,
+    frontier,
+    frontier_section,
+    validation_curves,
+)
 from flythinker.comparison.efficiency import efficiency_section, read_efficiency
 from flythinker.comparison.run import Measured
 from flythinker.comparison.tables import (
     Rows,
+    against_rows,
     personal_rows,
     position_rows,
     result_rows,
@@ -24,7 +32,6 @@ from flythinker.evaluation.compare import METRICS
 from flythinker.evaluation.evaluate import describe_environment
 from flythinker.evaluation.segments import SEGMENT_METRICS
 from flythinker.files import atomic_write
-from flythinker.model_folder import load_tokenizer
 from flythinker.reporting import plots
 from flythinker.reporting.page import Cell, Figure, Section, Table, Text, write_page
 from flythinker.reporting.report import (
@@ -36,6 +43,8 @@ from flythinker.reporting.report import (
     format_interval,
     format_value,
 )
+from flythinker.training.run import run_tokenizer
+from flythinker.training.summary import training_seconds
 
 _SHOWN = ("loss", "rouge1", "rouge2", "rougeL", "corpus_bleu", "meteor", "bertscore", "length")
 
@@ -45,27 +54,35 @@ def write_comparison(
 ) -> dict[str, Any]:
     """Write `report.html`, `report.md` and `report.json` into the results folder.
 
-    Returns the data of the JSON file: `results`, `positions`, `segments`, `personal` (see
-    `tables`), `attribution`, `efficiency` (None where not measured) and what ran.
+    Returns the data of the JSON file: `results`, `against`, `positions`, `segments`, `personal`
+    (see `tables`), `curves` and `frontier` (see `curves`), `attribution`, `efficiency` (None where
+    not measured) and what ran.
     """
     section, references = comparison.section, [example.target for example in examples]
     written = {one.unit.id: one.texts for one in measured if one.texts is not None}
-    tokenizer = load_tokenizer(comparison.config.model.generator)
     data: dict[str, Any] = {
         "title": title,
         "examples": len(examples),
         "users": len({example.user_id for example in examples}),
         "environment": describe_environment(),
-        "results": result_rows(measured, references, section),
-        "positions": position_rows(measured, section),
-        "segments": segment_rows(measured, references, section, tokenizer),
+        "results": result_rows(measured, examples, section),
+        "against": against_rows(measured, examples),
+        "curves": validation_curves(measured),
+        "positions": position_rows(measured, examples, section),
+        "segments": segment_rows(
+            measured, references, section, partial(run_tokenizer, comparison.config)
+        ),
         "personal": personal_rows(measured),
         "attribution": attribution(written, examples) if written else None,
         "efficiency": read_efficiency(comparison),
         "units": [_describe(one) for one in measured],
     }
+    data["frontier"] = frontier(data["results"], data["against"], data["efficiency"])
     sections = [
         _results(data["results"]),
+        against_section(data["against"]),
+        curves_section(data["curves"]),
+        frontier_section(data["frontier"]),
         _along("Held-out loss along the text", data["positions"], ["loss"]),
         _along("Texts along the text", data["segments"], list(SEGMENT_METRICS)),
         _personal(data["personal"]),
@@ -110,6 +127,36 @@ def _results(rows: Rows) -> Section:
         "over texts, the seeds of an entry taken together. ✓ better, ✗ worse, ≈ unclear. The best "
         "of many is a little lucky, and nothing is corrected for the number of comparisons.",
         [Table(["", *_labels(_shown(rows))], [_line(row, _shown(rows)) for row in rows])],
+    )
+
+
+def against_section(rows: Rows) -> Section | None:
+    """`against_rows` as a part of a report; None without a trained baseline to compare to."""
+    columns = list(dict.fromkeys(label for row in rows for label in row["against"]))
+    if not columns:
+        return None
+
+    def cell(difference: dict[str, Any] | None) -> Cell:
+        if difference is None:
+            return Cell("–")
+        notes = [f"texts {format_interval(difference, 'loss')}"]
+        if difference["over_users"] is not None:
+            notes.append(f"users {format_interval(difference['over_users'], 'loss')}")
+        notes.append(f"lower in {difference['lower']:.0%}")
+        if len(difference["per_seed"]) > 1:
+            seeds = difference["per_seed"].values()
+            notes.append("seeds " + ", ".join(format_value(seed, "loss") for seed in seeds))
+        certain = difference["over_users"] or difference
+        text = format_difference(difference, "loss")
+        return _marked(text, "; ".join(notes), certain["verdict"])
+
+    lines = [(row["label"], [cell(row["against"].get(label)) for label in columns]) for row in rows]
+    return Section(
+        "Against every baseline",
+        "Held-out loss (nats/token) minus the baseline's, over all seeds. Intervals are 95 %, from "
+        "resampling texts and from resampling whole users, whose texts are alike; ✓ and ✗ go by "
+        "users where there are ten or more.",
+        [Table(["", *(f"− {label}" for label in columns)], lines)],
     )
 
 
@@ -230,7 +277,7 @@ def _settings(units: Sequence[dict[str, Any]], environment: dict[str, str]) -> S
 
 def _describe(one: Measured) -> dict[str, Any]:
     history = one.training.get("log_history", [])
-    seconds = sum(entry.get("train_runtime", 0.0) for entry in history)
+    seconds = training_seconds(history)
     steps = one.training.get("steps", 0)
     return {
         "name": one.unit.name,

@@ -2,12 +2,14 @@
 
 import json
 from collections.abc import Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import numpy as np
+from filelock import FileLock, Timeout
 from numpy.typing import NDArray
-from rich.console import Console
 
 from flythinker.comparison.config import Comparison, Unit
 from flythinker.comparison.unit import (
@@ -17,10 +19,15 @@ from flythinker.comparison.unit import (
     missing_files,
     run_unit,
 )
-from flythinker.data.example import Example, read_examples, sample_examples
+from flythinker.data.example import Example, read_examples, sample_examples, write_examples
+from flythinker.data.histories import without_histories
 from flythinker.errors import FlyThinkerError
 from flythinker.generation.files import read_outputs
+from flythinker.progress import part
 from flythinker.scoring import load_losses
+
+EXAMPLES = "examples.jsonl"
+"""In the results: what they were measured on, without histories."""
 
 
 @dataclass
@@ -42,13 +49,37 @@ def read_test(comparison: Comparison) -> list[Example]:
     return examples
 
 
+def read_measured(comparison: Comparison) -> list[Example]:
+    """As `read_test`; where that file is not at hand, the results' own copy without histories.
+
+    It is all that a report needs, but for the classifier of authors.
+    """
+    kept = comparison.results / EXAMPLES
+    if kept.exists() and not Path(comparison.section.test).exists():
+        return read_examples(kept)
+    return read_test(comparison)
+
+
 def run(comparison: Comparison, examples: Sequence[Example]) -> None:
-    """Run every unit; what is already measured is not repeated."""
-    console = Console(stderr=True)
+    """Run every unit; what is already measured is not repeated.
+
+    Several processes may run one comparison: a unit that another one is at is left to it.
+    """
+    work = Path(comparison.config.training.output_dir)
+    work.mkdir(parents=True, exist_ok=True)
+    if not (comparison.results / EXAMPLES).exists():
+        write_examples(comparison.results / EXAMPLES, without_histories(examples))
     for number, unit in enumerate(comparison.units, start=1):
-        if missing_files(comparison, unit):
-            console.rule(f"{number} of {len(comparison.units)}: {unit.label}, seed {unit.seed}")
-        run_unit(comparison, unit, examples)
+        title = f"{number} of {len(comparison.units)}: {unit.label}, seed {unit.seed}"
+        try:
+            with (
+                FileLock(work / f"{unit.id}.lock", blocking=False),
+                part(title) if missing_files(comparison, unit) else nullcontext(),
+            ):
+                run_unit(comparison, unit, examples)
+        except Timeout:
+            with part(f"{title}: another process is at it"):
+                pass
 
 
 def collect(comparison: Comparison, examples: Sequence[Example]) -> list[Measured]:

@@ -1,22 +1,29 @@
 """From what was measured to rows: seeds pooled, each entry against the best baseline."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from rich.console import Console
-from rich.progress import track
 from transformers import PreTrainedTokenizerBase
 
 from flythinker.comparison.config import CompareSection
 from flythinker.comparison.run import Measured
-from flythinker.evaluation.compare import METRICS, Measurements, compared, measure_texts, verdict
+from flythinker.data.example import Example
+from flythinker.evaluation.compare import (
+    METRICS,
+    MIN_EXAMPLES,
+    Measurements,
+    compared,
+    measure_texts,
+    verdict,
+)
 from flythinker.evaluation.segments import metrics_by_segment
-from flythinker.evaluation.significance import paired_difference, ratio
+from flythinker.evaluation.significance import grouped, paired_difference, ratio
 from flythinker.methods.flythinker import FlyThinker
-from flythinker.scoring import loss_statistics
+from flythinker.progress import track
+from flythinker.scoring import held_out_loss, loss_statistics
 
 SEGMENT = 100
 """Tokens of a segment of the response."""
@@ -25,23 +32,26 @@ Rows = list[dict[str, Any]]
 
 
 def result_rows(
-    measured: Sequence[Measured], references: Sequence[str], section: CompareSection
+    measured: Sequence[Measured], examples: Sequence[Example], section: CompareSection
 ) -> Rows:
     """One JSON-able row per entry: `name`, `label`, `seeds` and `metrics`.
 
     Each cell of `metrics` has the fields of `compared` over all seeds together (a text's scores
     are summed over the seeds before texts are resampled), `per_seed` values, their standard
-    deviation `sd` (None for one seed), and `against`, the label of the entry that `difference`
-    is to.
+    deviation `sd` (None for one seed), `against`, the label of the entry that `difference` is to,
+    and `over_users`, the same difference with users resampled (None for fewer than 10 of them).
     """
+    references = [example.target for example in examples]
     apart: dict[str, list[Measurements]] = {}
-    for one in _tracked(measured, "Scoring texts"):
+    for one in track(measured, "Scoring texts"):
         scores = _measure(one, references, section.bert_model)
         apart.setdefault(one.unit.name, []).append(scores)
-    return _compared_rows(measured, apart, section)
+    return _compared_rows(measured, apart, section, [example.user_id for example in examples])
 
 
-def position_rows(measured: Sequence[Measured], section: CompareSection) -> list[dict[str, Any]]:
+def position_rows(
+    measured: Sequence[Measured], examples: Sequence[Example], section: CompareSection
+) -> list[dict[str, Any]]:
     """Held-out loss by segment: `start`, `end`, `n_examples` and `rows` as in `result_rows`."""
     lengths = [len(nats) for one in measured[:1] for nats in one.losses.get("own", [])]
     segments = []
@@ -58,7 +68,9 @@ def position_rows(measured: Sequence[Measured], section: CompareSection) -> list
                 "start": start,
                 "end": start + SEGMENT,
                 "n_examples": len(reaching),
-                "rows": _compared_rows(measured, apart, section),
+                "rows": _compared_rows(
+                    measured, apart, section, [examples[i].user_id for i in reaching]
+                ),
             }
         )
     return segments
@@ -68,10 +80,16 @@ def segment_rows(
     measured: Sequence[Measured],
     references: Sequence[str],
     section: CompareSection,
-    tokenizer: PreTrainedTokenizerBase,
+    load_tokenizer: Callable[[], PreTrainedTokenizerBase],
 ) -> list[dict[str, Any]]:
-    """Text metrics by segment, in the form of `position_rows`."""
+    """Text metrics by segment, in the form of `position_rows`.
+
+    The tokenizer is loaded only if there are texts to cut.
+    """
     written = [one for one in measured if one.texts is not None]
+    if not written:
+        return []
+    tokenizer = load_tokenizer()
     by_unit = {
         one.unit.id: metrics_by_segment(
             one.texts or [],
@@ -81,7 +99,7 @@ def segment_rows(
             section.response_tokens,
             section.bert_model,
         )
-        for one in _tracked(written, "Scoring segments")
+        for one in track(written, "Scoring segments")
     }
     segments = []
     for i, first in enumerate(next(iter(by_unit.values()), [])):
@@ -126,6 +144,68 @@ def personal_rows(measured: Sequence[Measured]) -> Rows:
     return rows
 
 
+def against_rows(measured: Sequence[Measured], examples: Sequence[Example]) -> Rows:
+    """Held-out loss of every entry minus that of each trained baseline, nats/token.
+
+    One row per entry: `name`, `label` and `against`, by the label of the baseline (every trained
+    entry that is not FlyThinker): an `Interval` as a dict over all seeds together with its
+    `verdict`, `over_users` as in `result_rows`, `per_seed` (the difference by seed, where both have
+    it) and `lower`, the share of texts whose loss is lower.
+    """
+    groups = {
+        name: [one for one in group if "own" in one.losses]
+        for name, group in _by_entry(measured).items()
+        if any("own" in one.losses for one in group)
+    }
+    users = [example.user_id for example in examples]
+    pooled = {
+        name: pool([_losses(one, slice(None), range(len(users))) for one in group])
+        for name, group in groups.items()
+    }
+    baselines = [
+        name
+        for name, group in groups.items()
+        if group[0].unit.method.trains and not issubclass(group[0].unit.method, FlyThinker)
+    ]
+    return [
+        {
+            "name": name,
+            "label": group[0].unit.label,
+            "against": {
+                groups[other][0].unit.label: _loss_against(
+                    pooled[name], pooled[other], group, groups[other], users
+                )
+                for other in baselines
+                if other != name
+            },
+        }
+        for name, group in groups.items()
+    ]
+
+
+def _loss_against(
+    pooled: Measurements,
+    baseline: Measurements,
+    group: Sequence[Measured],
+    other: Sequence[Measured],
+    users: Sequence[str],
+) -> dict[str, Any]:
+    ours, theirs = pooled["loss"][0], baseline["loss"][0]
+    difference = paired_difference(ours, theirs)
+    by_seed = {one.unit.seed: held_out_loss(one.losses["own"]) for one in other}
+    lower = ours[:, 0] / ours[:, 1] < theirs[:, 0] / theirs[:, 1]
+    return asdict(difference) | {
+        "verdict": verdict("loss", difference, len(users)),
+        "over_users": over_users("loss", pooled, baseline, users),
+        "per_seed": {
+            str(one.unit.seed): held_out_loss(one.losses["own"]) - by_seed[one.unit.seed]
+            for one in group
+            if one.unit.seed in by_seed
+        },
+        "lower": float(lower.mean()),
+    }
+
+
 def pool(apart: Sequence[Measurements]) -> Measurements:
     """Measurements of several seeds as one: their statistics add up, text by text."""
     common = [metric for metric in apart[0] if all(metric in one for one in apart)]
@@ -150,8 +230,24 @@ def best_baseline(
     return choose(values, key=lambda name: values[name])
 
 
+def over_users(
+    metric: str, measured: Measurements, baseline: Measurements, users: Sequence[str]
+) -> dict[str, Any] | None:
+    """An `Interval` as a dict with its `verdict`, whole users resampled; None for too few users."""
+    if len(set(users)) < MIN_EXAMPLES:
+        return None
+    statistics, estimator = measured[metric]
+    difference = paired_difference(
+        grouped(statistics, users), grouped(baseline[metric][0], users), estimator
+    )
+    return asdict(difference) | {"verdict": verdict(metric, difference, len(set(users)))}
+
+
 def _compared_rows(
-    measured: Sequence[Measured], apart: dict[str, list[Measurements]], section: CompareSection
+    measured: Sequence[Measured],
+    apart: dict[str, list[Measurements]],
+    section: CompareSection,
+    users: Sequence[str] = (),
 ) -> Rows:
     groups = _by_entry(measured)
     pooled = {name: pool(seeds) for name, seeds in apart.items()}
@@ -166,19 +262,18 @@ def _compared_rows(
             against = pooled.get(other, {}) if other is not None else {}
             statistics = [one[metric] for one in apart[name]]
             values = [float(estimate(rows.sum(axis=0))) for rows, estimate in statistics]
-            metrics[metric] = compared(metric, pooled[name], against) | {
+            cell = compared(metric, pooled[name], against)
+            metrics[metric] = cell | {
                 "per_seed": values,
                 "sd": float(np.std(values, ddof=1)) if len(values) > 1 else None,
                 "against": groups[other][0].unit.label if other in groups else None,
+                "over_users": None
+                if cell["difference"] is None
+                else over_users(metric, pooled[name], against, users),
             }
         label = group[0].unit.label
         rows.append({"name": name, "label": label, "seeds": _seeds(group), "metrics": metrics})
     return rows
-
-
-def _tracked(measured: Sequence[Measured], description: str) -> Iterable[Measured]:
-    """With a bar: a hundred texts of one unit take half a minute."""
-    return track(measured, description, console=Console(stderr=True))
 
 
 def _by_entry(measured: Sequence[Measured]) -> dict[str, list[Measured]]:

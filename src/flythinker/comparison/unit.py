@@ -124,7 +124,7 @@ def _claim(results: Path, settings: dict[str, Any]) -> None:
     described = json.dumps(settings, indent=1)
     if file.exists():
         before = json.loads(file.read_text())
-        if before == json.loads(described):
+        if _without_auto(before, settings) == _without_auto(json.loads(described), settings):
             return
         keys = sorted(
             key for key in before.keys() | settings if before.get(key) != settings.get(key)
@@ -135,3 +135,14 @@ def _claim(results: Path, settings: dict[str, Any]) -> None:
         )
     with atomic_write(file) as handle:
         handle.write(described + "\n")
+
+
+def _without_auto(recorded: dict[str, Any], settings: dict[str, Any]) -> dict[str, Any]:
+    """What `recorded` says, but for `bf16` where `settings` leave it to the machine.
+
+    So a comparison goes on elsewhere; each unit's training.json says what it was computed in.
+    """
+    if settings["training"].get("bf16", "auto") != "auto":
+        return recorded
+    training = {key: value for key, value in recorded["training"].items() if key != "bf16"}
+    return recorded | {"training": training}

@@ -5,11 +5,10 @@ from dataclasses import dataclass
 from typing import Literal, NotRequired, TypedDict
 
 import torch
-from rich.progress import track
 from transformers import PreTrainedTokenizerBase
 
 from flythinker.data.example import Example
-from flythinker.data.prompt import Prompt, PromptConfig, build_prompt
+from flythinker.data.prompt import Prompt, PromptConfig, build_prompts
 
 IGNORED = -100  # label of a position that is not learned: prompt and padding
 
@@ -30,12 +29,9 @@ class Row(TypedDict):
 def encode(
     examples: Sequence[Example], tokenizer: PreTrainedTokenizerBase, config: PromptConfig
 ) -> list[Row]:
-    """Encode prompt + response, labels on the response and its end only.
-
-    Shows a progress bar when there are more than a hundred examples.
-    """
-    shown = track(examples, description="encoding", disable=len(examples) <= 100, transient=True)
-    return [encode_prompt(build_prompt(example, tokenizer, config)) for example in shown]
+    """Encode prompt + response, labels on the response and its end only."""
+    prompts = build_prompts(examples, tokenizer, config)
+    return [encode_prompt(prompt) for prompt in prompts]
 
 
 def encode_prompt(prompt: Prompt) -> Row:

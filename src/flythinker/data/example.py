@@ -89,6 +89,16 @@ def sample_examples(examples: Sequence[Example], limit: int | None) -> list[Exam
     return random.Random(0).sample(examples, len(examples))[:limit]
 
 
+def least_bytes(examples: Iterable[Example]) -> int:
+    """What the texts of examples take at least, written as JSON lines."""
+    return sum(
+        len(example.query)
+        + len(example.target)
+        + sum(len(one.text) + len(one.title) for one in example.history)
+        for example in examples
+    )
+
+
 def write_examples(path: str | Path, examples: Iterable[Example]) -> None:
     """Write one JSON object a line; the file appears only once it is complete."""
     with atomic_write(path) as file:

@@ -11,6 +11,7 @@ import yaml
 from flythinker.data.example import Document, Example, is_iso_date
 from flythinker.data.passages import examples_by_occasion, temporal_split
 from flythinker.errors import FlyThinkerError
+from flythinker.progress import track
 
 _FRONT_MATTER = re.compile(r"\A---\s*\n(.*?)\n---\s*(?:\n|\Z)", re.DOTALL)
 _HEADING = re.compile(r"^#{1,6}\s+(.+?)\s*#*\s*$", re.MULTILINE)
@@ -43,7 +44,8 @@ def read_users(path: str | Path) -> dict[str, list[Document]]:
     path = Path(path).resolve()
     entries = [entry for entry in path.glob("*") if not entry.name.startswith(".")]
     if entries and all(entry.is_dir() for entry in entries):
-        return {folder.name: read_folder(folder) for folder in sorted(entries)}
+        folders = track(sorted(entries), "Reading users", transient=True)
+        return {folder.name: read_folder(folder) for folder in folders}
     return {path.name: read_folder(path)}
 
 

@@ -10,6 +10,7 @@ from typing import Any, Literal, get_args
 
 from flythinker.data.example import Document, Example, json_type, read_records
 from flythinker.errors import FlyThinkerError
+from flythinker.progress import in_terminal, track
 
 LongLampConfig = Literal[
     "abstract_generation_user",
@@ -63,14 +64,19 @@ def build_longlamp(
     fields = _FIELDS[config.rpartition("_")[0]]
     splits = _hub_records(config) if path is None else _local_records(config, Path(path))
     return {
-        name: [_parse(record, fields, where) for where, record in records]
+        name: [
+            _parse(record, fields, where)
+            for where, record in track(records, f"Reading {name}", transient=True)
+        ]
         for name, records in splits.items()
     }
 
 
 def _hub_records(config: str) -> dict[str, Iterable[tuple[str, Any]]]:
-    from datasets import load_dataset
+    from datasets import disable_progress_bars, load_dataset
 
+    if not in_terminal():
+        disable_progress_bars()
     try:
         dataset = load_dataset(_HUB_NAME, config)
     except OSError as error:  # no network, no such dataset
@@ -96,7 +102,7 @@ def _local_records(config: str, path: Path) -> dict[str, Iterable[tuple[str, Any
             f"{path}: no file named train*, val* or test* that ends in {', '.join(_SUFFIXES)}"
         )
     return {
-        name: [(f"{file}:{line}", record) for file in files for line, record in read_records(file)]
+        name: ((f"{file}:{line}", record) for file in files for line, record in read_records(file))
         for name, files in splits.items()
     }
 

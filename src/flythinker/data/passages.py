@@ -13,10 +13,9 @@ from dataclasses import dataclass
 from functools import lru_cache
 from itertools import groupby
 
-from bm25s.stopwords import STOPWORDS_EN_PLUS
-
 from flythinker.data.example import Document, Example
 from flythinker.data.sentences import sentence_ends, split_sentences
+from flythinker.progress import track
 
 MIN_WORDS, MAX_WORDS = 150, 420
 MIN_TARGET_WORDS = 60
@@ -36,12 +35,14 @@ class Passage:
     heading: str = ""
 
 
-def cut_passages(text: str) -> list[Passage]:
+def cut_passages(
+    text: str, min_words: int = MIN_WORDS, max_words: int = MAX_WORDS
+) -> list[Passage]:
     """Cut `text` at headings, paragraph ends and, in long paragraphs, sentence ends.
 
-    A text shorter than `MIN_WORDS` is one passage; left-over pieces of a longer one are dropped.
+    A text shorter than `min_words` is one passage; left-over pieces of a longer one are dropped.
     """
-    passages = list(_cut(text))
+    passages = list(_cut(text, min_words, max_words))
     return passages or ([Passage(text.strip())] if text.strip() else [])
 
 
@@ -87,7 +88,7 @@ def examples_by_occasion(
     """
     seen: set[int] = set()
     rows: list[tuple[str, Document, Passage]] = []
-    for author, documents in sorted(writings.items()):
+    for author, documents in track(sorted(writings.items()), "Cutting texts", transient=True):
         for document in sorted(documents, key=lambda d: d.date):
             for passage in filter(keep, cut_passages(document.text)):
                 runs = shingles(passage.text)
@@ -102,7 +103,7 @@ def examples_by_occasion(
         occasions[author] = []
         for date, group in groupby(author_rows, key=lambda row: row[1].date):
             made = [(document, passage, next(topics)) for _, document, passage in group]
-            examples = [e for parts in made if (e := _example(author, *parts, history))]
+            examples = [e for parts in made if (e := ask_for(author, *parts, history))]
             if examples and (history or keep_first):
                 occasions[author].append(examples)
             history += tuple(Document(p.text, d.title, date) for d, p, _ in made)
@@ -124,14 +125,17 @@ def temporal_split(occasions: Mapping[str, list[list[Example]]]) -> dict[str, li
     return splits
 
 
-def _example(
+def ask_for(
     author: str,
     document: Document,
     passage: Passage,
     topics: list[str],
     history: tuple[Document, ...],
 ) -> Example | None:
-    """Ask for `passage`; None when its first sentence is long or leaves too little to write."""
+    """The example that asks for `passage` of `document`, whose text is not read.
+
+    None when the first sentence, which is given, is long or leaves too little to write.
+    """
     ends = sentence_ends(passage.text)
     # "Third." or "Thank you." begins nothing: take sentences until there are five words.
     end = next((end for end in ends if len(passage.text[:end].split()) >= 5), ends[-1])
@@ -147,7 +151,7 @@ def _example(
     return Example(author, query, target, history, document.date)
 
 
-def _cut(text: str) -> Iterator[Passage]:
+def _cut(text: str, min_words: int, max_words: int) -> Iterator[Passage]:
     heading, current = "", list[str]()  # sentences; "\n\n" before the first of a paragraph
 
     def words(pieces: list[str]) -> int:
@@ -156,7 +160,7 @@ def _cut(text: str) -> Iterator[Passage]:
     for paragraph in _PARAGRAPH_END.split(text.strip()):
         paragraph = re.sub(r"\s*\n\s*", " ", paragraph).strip()
         if _is_heading(paragraph):
-            if words(current) >= MIN_WORDS:
+            if words(current) >= min_words:
                 yield Passage("".join(current).strip(), heading)
                 current = []
             if not current:
@@ -164,22 +168,22 @@ def _cut(text: str) -> Iterator[Passage]:
                 continue
         for index, sentence in enumerate(split_sentences(paragraph)):
             piece = (" " if index else "\n\n") + sentence
-            if words([*current, piece]) > MAX_WORDS:
-                cut = _best_cut([*current, piece])
-                if MIN_WORDS <= words(current[:cut]) <= MAX_WORDS:
+            if words([*current, piece]) > max_words:
+                cut = _best_cut([*current, piece], min_words)
+                if min_words <= words(current[:cut]) <= max_words:
                     yield Passage("".join(current[:cut]).strip(), heading)
                     heading = ""
                 current = current[cut:]
             current.append(piece)
-    if MIN_WORDS <= words(current) <= MAX_WORDS:
+    if min_words <= words(current) <= max_words:
         yield Passage("".join(current).strip(), heading)
 
 
-def _best_cut(pieces: list[str]) -> int:
+def _best_cut(pieces: list[str], min_words: int) -> int:
     """The last paragraph start with a long enough passage before it, else the last sentence's."""
     total, best = 0, len(pieces) - 1
     for index, piece in enumerate(pieces):
-        if piece.startswith("\n") and total >= MIN_WORDS:
+        if piece.startswith("\n") and total >= min_words:
             best = index
         total += len(piece.split())
     return best
@@ -196,4 +200,6 @@ def _is_heading(paragraph: str) -> bool:
 
 @lru_cache(maxsize=1)
 def _stopwords() -> frozenset[str]:
+    from bm25s.stopwords import STOPWORDS_EN_PLUS  # slow to import, and `--help` needs none of it
+
     return frozenset(STOPWORDS_EN_PLUS)

@@ -20,6 +20,7 @@ from flythinker.data.example import Document, Example
 from flythinker.data.retrieval import RetrievalMethod, retrieve
 from flythinker.data.sentences import sentence_ends
 from flythinker.errors import FlyThinkerError
+from flythinker.progress import track
 
 logger = logging.getLogger(__name__)
 
@@ -114,6 +115,14 @@ def build_prompt(
     if target and response == target:
         response_ids.append(end_of_turn_id(tokenizer))
     return Prompt(prompt(documents), response_ids, documents, reasoner_ids)
+
+
+def build_prompts(
+    examples: Sequence[Example], tokenizer: PreTrainedTokenizerBase, config: PromptConfig
+) -> list[Prompt]:
+    """As `build_prompt`, of all examples; shows how far it is."""
+    shown = track(examples, "Making prompts", transient=True)
+    return [build_prompt(example, tokenizer, config) for example in shown]
 
 
 def text_ids(tokenizer: PreTrainedTokenizerBase, text: str) -> list[int]:

@@ -7,22 +7,18 @@ import csv
 import importlib.util
 import random
 import re
-import unicodedata
 from collections import defaultdict
 from pathlib import Path
 from typing import Literal
 
 from flythinker.data.example import Document, Example
 from flythinker.data.passages import Passage, examples_by_occasion, temporal_split
+from flythinker.data.typography import plain_letters
 from flythinker.errors import FlyThinkerError
 
 SotuSplit = Literal["temporal", "user"]
 HELD_OUT = 0.15  # share of the authors in each of val and test of the user split
 
-_ASCII = str.maketrans(
-    {"‘": "'", "’": "'", "“": '"', "”": '"', "–": "-", "—": "--", "⁄": "/", "•": "-", "´": "'"}
-)
-_ACCENT = re.compile("[\u0300-\u036f]")
 _NUMBER = re.compile(r"\S*\d\S*")
 _STAGE = re.compile(r"\[[^\]]*\]")  # [Applause]
 _SPEAKER = re.compile(r"^(?:The President|The Speaker|Audience members?)\. *", re.MULTILINE)
@@ -86,9 +82,7 @@ def _data_folder() -> Path:
 
 def _clean(text: str) -> str:
     """ASCII punctuation and letters, without stage directions, speaker names and salutation."""
-    decomposed = unicodedata.normalize("NFKD", text).translate(_ASCII)  # é: e and an accent
-    text = _ACCENT.sub("", decomposed)
-    text = _SPEAKER.sub("", _STAGE.sub("", text)).strip()
+    text = _SPEAKER.sub("", _STAGE.sub("", plain_letters(text))).strip()
     salutation, _, rest = text.partition("\n\n")
     return rest if salutation.rstrip().endswith(":") and len(salutation.split()) < 40 else text
 

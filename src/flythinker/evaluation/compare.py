@@ -17,6 +17,7 @@ from flythinker.evaluation.significance import (
     paired_difference,
     ratio,
 )
+from flythinker.progress import track
 from flythinker.scoring import (
     difference_by_position,
     loss_by_position,
@@ -86,7 +87,10 @@ def compare(
     the same examples and tokens, or a `bert_model` that cannot be loaded.
     """
     _check(results, references, baseline)
-    measured = {result.name: _measure(result, references, bert_model) for result in results}
+    measured = {
+        result.name: _measure(result, references, bert_model)
+        for result in track(results, "Scoring texts", transient=True)
+    }
     return [
         {
             "name": result.name,

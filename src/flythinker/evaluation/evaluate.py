@@ -16,6 +16,7 @@ from flythinker.data.example import Example
 from flythinker.data.prompt import PromptConfig
 from flythinker.evaluation.compare import MethodResult
 from flythinker.generation.files import read_outputs
+from flythinker.hardware import dtype_name
 from flythinker.model_folder import PersonalModel, load_model_folder, read_prompt
 from flythinker.scoring import token_losses
 
@@ -29,6 +30,7 @@ def evaluate(
     outputs: Mapping[str, Path],
     batch_size: int = 4,
     measure: Measure | None = None,
+    dtype: torch.dtype | None = None,
 ) -> list[MethodResult]:
     """Held-out loss of each model, and the predictions in each output file, by method name.
 
@@ -40,6 +42,7 @@ def evaluate(
         batch_size: rows at a time for the losses.
         measure: is given what loads a model and then measures examples (`scorer`), and the
             examples; default: load it here and measure all of them.
+        dtype: of the weights, see `load_model_folder`.
     """
     names = dict.fromkeys([*models, *outputs])
     # cheap, and may be wrong: first
@@ -49,19 +52,25 @@ def evaluate(
     base_prompt = next(iter(prompts), None)
     results = {name: MethodResult(name) for name in names}
     for name, folder in models.items():
-        load = partial(scorer, name, folder, base_prompt, batch_size)
+        load = partial(scorer, name, folder, base_prompt, batch_size, dtype)
         results[name] = measure(load, examples) if measure else load()(examples)
     for name, texts in predictions.items():
         results[name].predictions = texts
     return list(results.values())
 
 
-def scorer(name: str, folder: str, base_prompt: PromptConfig | None, batch_size: int) -> Score:
+def scorer(
+    name: str,
+    folder: str,
+    base_prompt: PromptConfig | None,
+    batch_size: int,
+    dtype: torch.dtype | None = None,
+) -> Score:
     """Load a model; returns what measures its held-out loss, with settings and training log.
 
-    `base_prompt` is how a base model is asked, see `load_model_folder`.
+    `base_prompt` is how a base model is asked; it and `dtype` are `load_model_folder`'s.
     """
-    personal = load_model_folder(folder, base_prompt)
+    personal = load_model_folder(folder, base_prompt, dtype)
     collator = Collator(personal.tokenizer.pad_token_id)
     training = personal.training.get("log_history", [])
 
@@ -80,6 +89,7 @@ def describe_model(personal: PersonalModel) -> dict[str, Any]:
     reasoner = config.reasoner_config
     parameters = {
         "Generator parameters": _millions(personal.model.generator),
+        "weights": dtype_name(personal.model.dtype),
         "Reasoner": "none"
         if reasoner is None
         else f"{reasoner.num_hidden_layers} layers, {_millions(personal.model.reasoner)}",
@@ -112,4 +122,5 @@ def describe_environment() -> dict[str, str]:
 
 
 def _millions(part: torch.nn.Module) -> str:
-    return f"{sum(parameter.numel() for parameter in part.parameters()) / 1e6:.0f} M"
+    millions = sum(parameter.numel() for parameter in part.parameters()) / 1e6
+    return f"{millions:.{0 if millions >= 10 else 2}f} M"

@@ -12,6 +12,7 @@ from transformers import PreTrainedTokenizerBase
 
 from flythinker.errors import FlyThinkerError
 from flythinker.evaluation.compare import Measurements, MethodResult, compared, measure_texts
+from flythinker.progress import track
 
 SEGMENT_METRICS = ("rouge1", "rouge2", "rougeL", "corpus_bleu", "meteor", "bertscore")
 """Keys of `METRICS` that are measured by segment."""
@@ -104,7 +105,7 @@ def compare_segments(
         result.name: metrics_by_segment(
             result.predictions, references, tokenizer, width, last, bert_model
         )
-        for result in results
+        for result in track(results, "Scoring segments", transient=True)
         if result.predictions is not None
     }
     return {name: _rows(segments, measured.get(baseline)) for name, segments in measured.items()}

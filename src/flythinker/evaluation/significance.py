@@ -6,7 +6,7 @@ resampling serves all of them: a mean is (sum of scores) / (number of examples),
 intervals; Koehn (2004), "Statistical Significance Tests for Machine Translation Evaluation".
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 
@@ -91,6 +91,18 @@ def paired_difference(
         high=high,
         p_value=float(min(1.0, 2 * (tail + 1) / (samples + 1))),
     )
+
+
+def grouped(statistics: NDArray, groups: Sequence[str]) -> NDArray:
+    """Statistics [n, k] summed within each of the groups that `groups` [n] names, [groups, k].
+
+    A bootstrap of these draws whole groups (a cluster bootstrap): over authors, say, whose texts
+    are more alike than those of different authors.
+    """
+    _, group = np.unique(np.asarray(groups), return_inverse=True)
+    sums = np.zeros((group.max(initial=-1) + 1, statistics.shape[1]), dtype=statistics.dtype)
+    np.add.at(sums, group, statistics)
+    return sums
 
 
 def bootstrap_mean(

@@ -1,11 +1,15 @@
 """What a thought does: how far it moves a prediction, and which words it is near."""
 
+from functools import cached_property
 from typing import NamedTuple
 
 import torch
 from torch import Tensor
 from torch.nn.functional import kl_div, log_softmax
 from transformers import PreTrainedTokenizerBase
+
+from flythinker.generation.cached_part import CachedGenerator
+from flythinker.model.fusion import Fusion
 
 WORDS = 5
 """How many near words are shown of each thought."""
@@ -27,6 +31,47 @@ def kl_nats(logits: Tensor, without: Tensor) -> Tensor:
     # not every accelerator has float64
     with_logs, logs = (log_softmax(each.cpu().double(), dim=-1) for each in (logits, without))
     return kl_div(logs, with_logs, log_target=True, reduction="none").sum(-1).clamp_min(0)
+
+
+class ThoughtEffects:
+    """Measures the effects of a text's thoughts, from its predictions with and without them."""
+
+    def __init__(
+        self, tokenizer: PreTrainedTokenizerBase, generator: CachedGenerator, fusion: Fusion
+    ) -> None:
+        self._tokenizer = tokenizer
+        self._generator = generator
+        self._fusion = fusion
+
+    def __call__(
+        self,
+        logits: Tensor,
+        without: Tensor,
+        entering: Tensor | None = None,
+        gate: Tensor | None = None,
+    ) -> list[Effect]:
+        """One effect for each of T predictions.
+
+        Args:
+            logits, without: [T, vocab], with thoughts and without any.
+            entering: [T, d_R], the thought that entered last before each; thoughts have much in
+                common, so less what those of the prompt are on average. `None`: none could enter.
+            gate: bool [T], where one did.
+        """
+        head = self._generator.head
+        added = logits.new_zeros(len(logits), head.in_features)
+        if entering is not None and gate is not None:
+            added = self._fusion.add(added, entering, gate, 1.0)
+        products = head(added)
+        if head.bias is not None:
+            products = products - head.bias
+        near = self._near_words(products.float())
+        pairs = zip(kl_nats(logits, without).tolist(), near, strict=True)
+        return [Effect(*pair) for pair in pairs]
+
+    @cached_property
+    def _near_words(self) -> "NearWords":  # looks at the whole vocabulary: when first asked
+        return NearWords(self._tokenizer, self._generator.head_norms)
 
 
 class NearWords:

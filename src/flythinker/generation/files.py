@@ -6,14 +6,13 @@ from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
-from rich.console import Console
-from rich.progress import track
-
 from flythinker.data.example import Example, read_records
 from flythinker.data.prompt import Prompt
+from flythinker.disk import named_when_full, require_room
 from flythinker.errors import FlyThinkerError
 from flythinker.files import atomic_write, complete_lines
 from flythinker.generation.sampling import Sampling
+from flythinker.progress import track
 
 Respond = Callable[[Sequence[Prompt], Sampling], list[str]]
 
@@ -37,20 +36,26 @@ def generate_file(
 
     Raises:
         FlyThinkerError: `OUT.partial` was begun with other settings.
+        DiskFull: there is no room, already at the start for what surely will be written.
     """
+    require_room(out, least_output_bytes(examples), advice="choose another --out")
     # Rows of like length share a batch, the longest first: too large a batch fails at once.
     order = sorted(range(len(prompts)), key=lambda i: -len(prompts[i].prompt_ids))
     batches = [order[i : i + batch_size] for i in range(0, len(order), batch_size)]
 
     partial = out.with_name(out.name + ".partial")
     settings = json.dumps(asdict(sampling) | {"examples": len(examples), "batch_size": batch_size})
-    outputs = _start_or_resume(partial, settings)
-    with partial.open("a", encoding="utf-8") as file:
-        for number, batch in enumerate(
-            track(batches, description=description, console=Console(stderr=True))
-        ):
-            if all(index in outputs for index in batch):
-                continue
+    with named_when_full(partial):
+        outputs = _start_or_resume(partial, settings)
+    # a batch's seed follows from its number
+    missing = [
+        (number, batch)
+        for number, batch in enumerate(batches)
+        if not all(index in outputs for index in batch)
+    ]
+    done = len(batches) - len(missing)
+    with named_when_full(partial), partial.open("a", encoding="utf-8") as file:
+        for number, batch in track(missing, description, done=done, unit="/batch"):
             texts = respond(
                 [prompts[i] for i in batch], replace(sampling, seed=sampling.seed + number)
             )
@@ -60,6 +65,11 @@ def generate_file(
             file.flush()
     write_outputs(out, examples, [outputs[index] for index in range(len(examples))])
     partial.unlink()
+
+
+def least_output_bytes(examples: Iterable[Example]) -> int:
+    """What `write_outputs` writes at least: without the outputs, whose length nobody knows."""
+    return sum(len(example.query) + len(example.target) for example in examples)
 
 
 def write_outputs(out: Path, examples: Sequence[Example], outputs: Sequence[str]) -> None:

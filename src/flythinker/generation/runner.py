@@ -1,385 +1,276 @@
-"""Passes of both parts over the texts in the slots."""
+"""`Runner`: passes of both parts over the slots of their caches."""
 
 from collections.abc import Collection
-from dataclasses import dataclass
 from functools import cached_property
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple, get_args
 
 import torch
 from torch import Tensor, nn
-from transformers import PreTrainedModel
 
 from flythinker.errors import FlyThinkerError
-from flythinker.generation.cache.prefix import Prefix, PrefixCache
-from flythinker.generation.cache.slots import ATTENTION, SlotCache
-from flythinker.generation.cpu.int8 import Int8Linear
-from flythinker.generation.cpu.layers import LeanBackbone, MakeLinear, can_be_lean
-from flythinker.generation.cpu.packed import PackedLinear, can_be_packed, pack
+from flythinker.generation.cache.prefix import PrefixCache
+from flythinker.generation.cached_part import (
+    CachedGenerator,
+    CachedPart,
+    check_full_attention,
+)
+from flythinker.generation.cpu.int8 import int8_linear
+from flythinker.generation.cpu.packed import pack, packed
+from flythinker.generation.drafts import Draft, DraftPlan
 from flythinker.generation.parallel import Mode, Parallel
+from flythinker.generation.sequence import Sequence
 from flythinker.model import FlyThinkerForCausalLM
-from flythinker.model.fusion import fuse, mean_embedding_norm, rescale, shift
+from flythinker.model.fusion import Fusion, shift
 
 Part = Literal["generator", "reasoner"]
 
 
-@dataclass
-class Place:
-    """Where a text stands: tokens read so far by each part, and where its prompt ends.
-
-    `weight` is its λ, `mean_thought` [d_R] that of the prompt that the Reasoner has read, `apart`
-    whether that was another prompt than the Generator's, `owner` whose it is.
-    """
-
-    weight: float
-    prompt_length: int
-    apart: bool
-    mean_thought: Tensor
-    owner: str = ""
-    generator: int = 0
-    reasoner: int = 0
-
-
-class Engine:
-    """A FlyThinker model and the caches of the texts it is writing.
-
-    The model is taken over: its layers become lean (see `LeanBackbone`) where its family is known,
-    and packed ones with `grouped_attention` elsewhere, which compute the same faster. It no longer
-    works by itself, and says so.
+class Pass(NamedTuple):
+    """What a pass over the slots `first` to `first` + n - 1 gives, for the T tokens that matter.
 
     Attributes:
-        model: with or without a Reasoner (λ = 0).
-        places: of the texts in slots 0 to n - 1; there are no gaps.
+        logits: [n, T, vocab], of what follows each token.
+        thoughts: [n, T, d_R], about each token; `None` without a Reasoner.
+        entering: [n, T, d_R], the thoughts that were there to be added to each token; `None` where
+            no thought could enter.
+        gate: bool [n, T], the tokens that they were added to.
+    """
+
+    first: int
+    logits: Tensor
+    thoughts: Tensor | None = None
+    entering: Tensor | None = None
+    gate: Tensor | None = None
+
+
+class Runner:
+    """A FlyThinker model and the caches of what it is writing.
+
+    It keeps nothing of a sequence but keys and values in slots: each pass is told all it needs by
+    the sequences, and leaves them as they are. What was read of tokens that a sequence does not
+    accept is overwritten.
+
+    Attributes:
+        reasoner: `None` at λ = 0.
         parallel: how the two passes of a step are run.
-        prefixes: prompts read before, `prefix_bytes` of them at most.
+        prefixes: prompts read before.
     """
 
     def __init__(
         self,
+        generator: CachedGenerator,
+        reasoner: CachedPart | None,
+        fusion: Fusion,
+        prefixes: PrefixCache,
+        parallel: Parallel,
+    ) -> None:
+        self.generator = generator
+        self.reasoner = reasoner
+        self.fusion = fusion
+        self.prefixes = prefixes
+        self.parallel = parallel
+
+    @classmethod
+    def take_over(
+        cls,
         model: FlyThinkerForCausalLM,
         slots: int,
         prefix_bytes: int = 0,
         parallel: Mode = "auto",
         int8: Collection[Part] = (),
-    ) -> None:
-        """`int8` names the parts whose linear layers get 8-bit weights, see `Int8Linear`.
+    ) -> "Runner":
+        """Make a runner out of a model, which is used up: its weights are not copied.
 
-        Raises `FlyThinkerError` for a part that does not attend to all tokens before, and for int8
-        elsewhere than on the CPU.
+        The model's own passes raise `FlyThinkerError` from now on.
+
+        Args:
+            model: with or without a Reasoner (λ = 0).
+            slots: texts at a time.
+            prefix_bytes: of memory for prompts read before.
+            int8: the parts whose linear layers get 8-bit weights, see `int8_linear`.
+
+        Raises:
+            FlyThinkerError: a part does not attend to all tokens before; int8 elsewhere than on
+                the CPU.
         """
-        self.model = model
-        self.thinks = model.config.fusion_weight != 0
-        parts = {"generator": model.generator}
-        if self.thinks:
-            parts["reasoner"] = model.reasoner
-        for part in parts.values():
-            kinds = set(getattr(part.config, "layer_types", None) or ["full_attention"])
-            if kinds != {"full_attention"} or getattr(part.config, "sliding_window", None):
-                raise FlyThinkerError(
-                    f"{type(part).__name__} has layers that do not attend to the whole text: "
-                    "write with `model.generate`"
-                )
-            part.set_attn_implementation(ATTENTION)
-        # of the head's rows, which nobody can read once they are packed
-        self.head_norms = model.get_output_embeddings().weight.detach().norm(dim=-1).float()
-        self.generator_cache = SlotCache(model.generator, slots)
-        self.reasoner_cache = SlotCache(model.reasoner, slots) if self.thinks else None
-        lean = {}
-        for name, part in parts.items():
-            linear = Int8Linear if name in int8 else PackedLinear
-            lean[name] = _lean(part, linear)
-            pack(part, linear)
-        self.lean_generator, self.lean_reasoner = lean["generator"], lean.get("reasoner")
+        linear = {part: int8_linear if part in int8 else packed for part in get_args(Part)}
+        reasoner = model.reasoner if model.config.fusion_weight else None
+        check_full_attention(model.generator)
+        if reasoner is not None:
+            check_full_attention(reasoner)
+            reasoner = CachedPart(reasoner, slots, linear["reasoner"])
+        generator = CachedGenerator(model.generator, slots, linear["generator"])
         pack(model)  # the projection
         for name in ("forward", "generate", "save_pretrained"):
             setattr(model, name, _taken_over)
-        self.norm = mean_embedding_norm(model.get_input_embeddings())
-        width = model.config.thought_size if self.thinks else 0
-        self.last_thoughts = torch.zeros(slots, width, dtype=model.dtype, device=model.device)
-        self.read_tokens, self.read_thoughts = 0, self.last_thoughts[:, None]  # by the last `read`
-        self.ahead = self.last_thoughts[:, None][:, :0]  # of the last `draft`, [n, tokens, d_R]
-        self.added: tuple[int, Tensor, Tensor] | None = None  # see `entered`
-        self.prefixes = PrefixCache(prefix_bytes)
-        layers = getattr(self.lean_generator or model.generator.base_model, "layers", ())
-        self.parallel = Parallel(parallel if self.thinks else "off", layers)
-        self.places: list[Place] = []
+        together = Parallel(parallel if reasoner is not None else "off", generator.layers)
+        return cls(generator, reasoner, model.fusion, PrefixCache(prefix_bytes), together)
+
+    @property
+    def thinks(self) -> bool:
+        """Whether there is a Reasoner."""
+        return self.reasoner is not None
 
     @torch.inference_mode()
-    def join(
-        self,
-        prompt_ids: list[int],
-        reasoner_ids: list[int] | None = None,
-        weight: float | None = None,
-        owner: str = "",
-    ) -> Tensor:
-        """Read the prompt of a new text in the next slot; returns logits [vocab] of what follows.
+    def prefill(self, sequence: Sequence) -> Pass:
+        """Read the prompts of a sequence in its slots; the pass is of their last tokens.
 
-        `reasoner_ids` is the Reasoner's own prompt, where it has one, and `weight` the λ of this
-        text, where it is not the model's. What was read before for another `owner` is not used:
-        how fast a prompt is read would tell what others have asked.
+        Sets its `mean_thought`. What was read before for another owner is not used.
+
+        Raises:
+            FlyThinkerError: the Reasoner has a prompt of its own, of which no thought may enter.
         """
-        if reasoner_ids is not None and self.thinks and self.model.config.injection == "input":
+        if sequence.own_prompt and self.thinks and not self.fusion.enters_response:
             raise FlyThinkerError(
                 'a Reasoner with a prompt of its own needs injection "output" or "global"'
             )
-        slot = len(self.places)
-        place = Place(
-            self.model.config.fusion_weight if weight is None else weight,
-            len(prompt_ids),
-            reasoner_ids is not None,
-            self.last_thoughts[slot],
-            owner,
-        )
-        self.places.append(place)
-        thought_of = reasoner_ids or prompt_ids
-        thoughts = self._recall(slot, place, prompt_ids, thought_of)
-        shifted = None
-        if self.thinks:
-            new = self._think(slot, self._ids(thought_of[place.reasoner :]))[0]
-            thoughts = torch.cat([thoughts, new])
-            self.last_thoughts[slot] = thoughts[-1]
-            place.mean_thought = thoughts.mean(0)
-            if not place.apart:
-                shifted = shift(thoughts[None], None)[:, place.generator :]
-        unread = self._ids(prompt_ids[place.generator :])
-        logits = self._write(slot, unread, shifted, logits_to_keep=1)
-        place.generator = len(prompt_ids)
-        self._remember(slot, place, prompt_ids, thought_of, thoughts)
-        return logits[0, -1]
+        result = self._prefill(sequence, sequence.slot)
+        if sequence.shadow_slot is None:
+            return result
+        shadow = self._prefill(sequence, sequence.shadow_slot)
+        return result._replace(logits=torch.cat([result.logits, shadow.logits]))
 
     @torch.inference_mode()
-    def read(self, ids: Tensor, first: int = 0, logits_to_keep: int = 0) -> Tensor:
-        """Read new tokens [n, T] of the texts in slots `first` to `first` + n - 1.
+    def decode(self, slots: list[Sequence], draft: Draft) -> Pass:
+        """Read the last token of each text in the slots 0 to n - 1, and the drafts after it.
 
-        Returns logits [n, T or the last `logits_to_keep`, vocab]. The thought of a token's
-        predecessor is all it needs, so the two parts do not wait for each other within a step.
-        All of them count as read until `keep` says otherwise.
+        All that a token needs of the Reasoner is the thought about the token before, which the step
+        before has made. So the two parts of a step do not wait for each other, unless there are
+        drafts that the Reasoner has not read.
         """
-        rows = slice(first, first + len(ids))
-        if not self.thinks:
-            logits = self._write(first, ids, None, logits_to_keep)
+        longest = max(map(len, draft.tokens))
+        new = [[s.ids[-1], *tokens] for s, tokens in zip(slots, draft.tokens, strict=True)]
+        # filled up with tokens that nobody accepts
+        ids = self._ids([row + row[:1] * (1 + longest - len(row)) for row in new])
+        columns, mask = self.generator.place(0, [s.generator_read for s in slots], ids)
+        if self.reasoner is None:
+            return Pass(0, self.generator.logits(self.generator.embed(ids), columns, mask))
+        before = torch.stack([sequence.last_thought for sequence in slots])[:, None]
+        known = before if draft.thoughts is None else torch.cat([before, draft.thoughts], dim=1)
+        read = known.shape[1] - 1  # drafts that the Reasoner has read
+        starts = [sequence.reasoner_read + read for sequence in slots]
+        if read == longest:
+            entering = known
+            embeds, gate = self._enter(slots, 0, ids, columns, entering)
+            thoughts, logits = self.parallel(
+                lambda: self._think(0, starts, ids[:, read:]),
+                lambda: self.generator.logits(embeds, columns, mask),
+                ids.numel(),
+            )
+            thoughts = torch.cat([known[:, 1:], thoughts], dim=1)
         else:
-            before = self.last_thoughts[rows, None]
-            ahead, self.ahead = self.ahead, self.last_thoughts[:, None][:, :0]
-            known = ahead.shape[1]
-            if ids.shape[1] == known + 1:  # all that is added is there already
-                shifted = torch.cat([before, ahead[: len(ids)]], dim=1)
-                new, logits = self.parallel(
-                    lambda: self._think(first, ids[:, known:]),
-                    lambda: self._write(first, ids, shifted, logits_to_keep),
-                    ids.numel(),
-                )
-                thoughts = torch.cat([shifted[:, 1:], new], dim=1)
-            else:
-                thoughts = self._think(first, ids)
-                logits = self._write(first, ids, shift(thoughts, before), logits_to_keep)
-            self.last_thoughts[rows] = thoughts[:, -1]
-            self.read_thoughts = thoughts
-        self.read_tokens = ids.shape[1]
-        for place in self.places[rows]:
-            place.generator += ids.shape[1]
-        return logits
+            thoughts = self._think(0, starts, ids)
+            entering = shift(thoughts, before)
+            embeds, gate = self._enter(slots, 0, ids, columns, entering)
+            logits = self.generator.logits(embeds, columns, mask)
+        return Pass(0, logits, thoughts, entering, gate)
 
     @torch.inference_mode()
-    def entered(self, slot: int) -> Tensor:
-        """What the last pass added to each token of a text, by direction: [T, d_G].
+    def draft(self, slots: list[Sequence], plan: DraftPlan) -> Draft:
+        """What the Reasoner itself would write after the last tokens, greedily by `draft_logits`.
 
-        Thoughts have much in common, so it is told of each how it differs from those of the
-        prompt. Zeros where no thought entered.
+        The Reasoner has then read the last tokens and all drafts but the last.
         """
-        table = self.model.get_input_embeddings().weight
-        if self.added is None:
-            return torch.zeros_like(table[:1])
-        first, shifted, gate = self.added
-        thoughts = shifted[slot - first] - self.places[slot].mean_thought
-        nothing = torch.zeros_like(table[: len(thoughts)])
-        return fuse(nothing, thoughts, gate[slot - first], 1.0, self.model.projection)
-
-    @torch.inference_mode()
-    def draft(self, ids: Tensor, count: int) -> Tensor:
-        """What the Reasoner itself would write after the next tokens [n, 1] of all n texts.
-
-        Returns int64 [n, `count`], greedily by `draft_logits`. The Reasoner has then read `ids` and
-        all drafted tokens but the last: the next `read` is to be of `ids` and all of the draft.
-        """
+        starts = [sequence.reasoner_read for sequence in slots]
+        ids = self._ids([[sequence.ids[-1]] for sequence in slots])
         thoughts, drafted = [], []
-        for _ in range(count):
-            thoughts.append(self._think(0, ids))
-            ids = self._draft_head(thoughts[-1].to(self._thinks_on)).argmax(dim=-1)
+        for read in range(plan.tokens):
+            hidden = self._reason(0, [start + read for start in starts], ids)
+            thoughts.append(self.fusion.normalize(hidden.to(self.generator.device)))
+            ids = self._draft_head(hidden).argmax(dim=-1)
             drafted.append(ids)
-        self.ahead = torch.cat(thoughts, dim=1)
-        return torch.cat(drafted, dim=1)
+        tokens = torch.cat(drafted, dim=1).tolist()
+        # a shadow reads what its sequence does
+        return Draft(plan, [tokens[s.slot] for s in slots], torch.cat(thoughts, dim=1))
 
     @torch.inference_mode()
-    def keep(self, counts: list[int]) -> None:
-        """Of the tokens [n, T] just read from slot 0 on, keep the first `counts[i]` of text i.
+    def move(self, sequence: Sequence, source: int, target: int) -> None:
+        """Move what the caches hold of a sequence to another slot."""
+        self.generator.cache.move(source, target, sequence.generator_read)
+        if self.reasoner is not None:
+            self.reasoner.cache.move(source, target, sequence.reasoner_read)
 
-        The others are as if never read: what they left in the caches is overwritten.
-        """
-        unread = [self.read_tokens - count for count in counts]
-        for slot, (place, count, back) in enumerate(zip(self.places, counts, unread, strict=True)):
-            if back:
-                place.generator -= back
-                place.reasoner -= back
-                if self.thinks:
-                    self.last_thoughts[slot] = self.read_thoughts[slot, count - 1]
+    def _prefill(self, sequence: Sequence, slot: int) -> Pass:
+        ids, kind = sequence.prompt.prompt_ids, self._kind(sequence, slot)
+        known, _ = self.generator.recall(self.prefixes, kind, ids, slot)
+        thoughts = entering = None
+        if self.reasoner is not None:
+            thoughts = self._think_prompt(self.reasoner, sequence, slot)
+            sequence.mean_thought = thoughts.mean(0)
+            if not sequence.own_prompt:
+                entering = shift(thoughts[None], None)[:, known:]
+            thoughts = thoughts[None, -1:].clone()  # a view would keep all of them in memory
+        unread = self._ids([ids[known:]])
+        columns, mask = self.generator.place(slot, [known], unread)
+        embeds, gate = self._enter([sequence], slot, unread, columns, entering)
+        logits = self.generator.logits(embeds, columns, mask, keep=1)
+        self.generator.remember(self.prefixes, kind, ids, slot)
+        if entering is None or gate is None:
+            return Pass(slot, logits, thoughts)
+        return Pass(slot, logits, thoughts, entering[:, -1:], gate[:, -1:])
 
-    @torch.inference_mode()
-    def leave(self, slot: int) -> None:
-        """Free a slot; the text in the last slot moves into it."""
-        last = len(self.places) - 1
-        if slot < last:
-            place = self.places[last]
-            self.generator_cache.move(last, slot, place.generator)
-            if self.reasoner_cache is not None:
-                self.reasoner_cache.move(last, slot, place.reasoner)
-            self.last_thoughts[slot] = self.last_thoughts[last]
-            self.places[slot] = place
-        self.places.pop()
-
-    def clear(self) -> None:
-        """Free all slots, also after a pass that failed."""
-        self.places.clear()
-        self.ahead = self.last_thoughts[:, None][:, :0]
-
-    def _recall(
-        self, slot: int, place: Place, prompt_ids: list[int], thought_of: list[int]
-    ) -> Tensor:
-        """Begin a slot with what a prompt before has in common; returns its thoughts [n, d_R]."""
-        thoughts = self.last_thoughts[:0]
-        place.generator, prefix = self.prefixes.find(self._kind(place), prompt_ids)
-        if prefix is not None:
-            self.generator_cache.copy_in(slot, prefix.keys, prefix.values, place.generator)
-        if self.reasoner_cache is not None:
-            place.reasoner, prefix = self.prefixes.find(f"{place.owner}: reasoner", thought_of)
-            if prefix is not None and prefix.thoughts is not None:
-                self.reasoner_cache.copy_in(slot, prefix.keys, prefix.values, place.reasoner)
-                thoughts = prefix.thoughts[: place.reasoner]
+    def _think_prompt(self, reasoner: CachedPart, sequence: Sequence, slot: int) -> Tensor:
+        """The thoughts [tokens, d_R] about the prompt that the Reasoner reads."""
+        ids, kind = sequence.reasoner_ids, f"{sequence.owner}: reasoner"
+        known, thoughts = reasoner.recall(self.prefixes, kind, ids, slot)
+        new = self._think(slot, [known], self._ids([ids[known:]]))[0]
+        thoughts = new if thoughts is None else torch.cat([thoughts, new])
+        reasoner.remember(self.prefixes, kind, ids, slot, thoughts)
         return thoughts
 
-    def _remember(
-        self,
-        slot: int,
-        place: Place,
-        prompt_ids: list[int],
-        thought_of: list[int],
-        thoughts: Tensor,
-    ) -> None:
-        """Keep a prompt just read for the next one that begins as it does."""
-        if self.prefixes.max_bytes == 0:
-            return
-        kept = self.generator_cache.copy_out(slot, len(prompt_ids))
-        self.prefixes.put(self._kind(place), prompt_ids, Prefix(*kept))
-        if self.reasoner_cache is not None:
-            kept = self.reasoner_cache.copy_out(slot, len(thought_of))
-            self.prefixes.put(f"{place.owner}: reasoner", thought_of, Prefix(*kept, thoughts))
-
-    def _kind(self, place: Place) -> str:
+    def _kind(self, sequence: Sequence, slot: int) -> str:
         """What a prompt read by the Generator depends on beside its tokens."""
-        in_response_only = place.apart or self.model.config.injection == "output"
-        if place.weight == 0 or in_response_only:
-            return f"{place.owner}: generator without thoughts"
-        return f"{place.owner}: generator, λ = {place.weight}"
+        weight = sequence.weight_in(slot)
+        if weight == 0 or not self.fusion.enters_prompt(sequence.own_prompt):
+            return f"{sequence.owner}: generator without thoughts"
+        return f"{sequence.owner}: generator, λ = {weight}"
 
-    def _ids(self, ids: list[int]) -> Tensor:
-        return torch.tensor([ids], device=self.model.device)
+    def _ids(self, rows: list[list[int]]) -> Tensor:
+        return torch.tensor(rows, device=self.generator.device)
 
-    def _think(self, first: int, ids: Tensor) -> Tensor:
-        """norm(r) of new tokens, [n, T, d_R], which then count as read by the Reasoner."""
-        places = self.places[first : first + len(ids)]
-        starts = [place.reasoner for place in places]
-        assert self.model.reasoner is not None
-        assert self.reasoner_cache is not None
-        ids = ids.to(self._thinks_on)
-        columns, mask = _place(self.reasoner_cache, first, starts, ids)
-        if self.lean_reasoner is not None:
-            embeds = self.model.reasoner.get_input_embeddings()(ids)
-            thoughts = self.lean_reasoner(embeds, columns, mask, self.reasoner_cache)
-        else:
-            thoughts = self.model.reasoner(
-                input_ids=ids,
-                attention_mask=mask,
-                position_ids=columns,
-                past_key_values=self.reasoner_cache,
-                use_cache=True,
-            ).last_hidden_state
-        for place in places:
-            place.reasoner += ids.shape[1]
-        return rescale(thoughts.to(self.model.device), self.norm)
+    def _enter(
+        self,
+        sequences: list[Sequence],
+        first: int,
+        ids: Tensor,
+        columns: Tensor,
+        entering: Tensor | None,
+    ) -> tuple[Tensor, Tensor | None]:
+        """What the Generator reads [n, T, d_G] of tokens in the slots from `first` on.
 
-    @property
-    def _thinks_on(self) -> torch.device:
-        """The Reasoner's device: the Generator's, or a second one."""
-        assert self.model.reasoner is not None
-        return self.model.reasoner.get_input_embeddings().weight.device
+        Returns with it where of the thoughts `entering` [n, T, d_R] have been added, bool [n, T].
+        """
+        embeds = self.generator.embed(ids)
+        if entering is None:
+            return embeds, None
+        ends = torch.tensor([len(s.prompt.prompt_ids) for s in sequences], device=ids.device)
+        own = [s.own_prompt for s in sequences]
+        some = torch.tensor(own, device=ids.device) if any(own) else False
+        gate = self.fusion.gate(columns, None, ends, some)
+        weights = [[[s.weight_in(slot)]] for slot, s in enumerate(sequences, start=first)]
+        weight = torch.tensor(weights, device=ids.device)
+        return self.fusion.add(embeds, entering, gate, weight), gate
+
+    def _think(self, first: int, starts: list[int], ids: Tensor) -> Tensor:
+        """The thoughts [n, T, d_R] about tokens in the slots from `first` on."""
+        return self.fusion.normalize(self._reason(first, starts, ids).to(self.generator.device))
+
+    def _reason(self, first: int, starts: list[int], ids: Tensor) -> Tensor:
+        """The Reasoner's last hidden states [n, T, d_R] at tokens [n, T], on its own device."""
+        assert self.reasoner is not None
+        ids = ids.to(self.reasoner.device)
+        at = self.reasoner.place(first, starts, ids)
+        return self.reasoner.hidden(self.reasoner.embed(ids), *at)
 
     @cached_property
     def _draft_head(self) -> nn.Module:
         """`draft_logits` of the model; packed, where that is faster, at its first use."""
-        assert self.model.reasoner is not None
-        weight = self.model.reasoner.get_input_embeddings().weight
+        assert self.reasoner is not None
+        weight = self.reasoner.table.weight
         head = nn.Linear(weight.shape[1], weight.shape[0], bias=False, device="meta")
         head.weight = weight
-        return PackedLinear(head) if can_be_packed(head) else head
-
-    def _write(
-        self, first: int, ids: Tensor, shifted: Tensor | None, logits_to_keep: int
-    ) -> Tensor:
-        """Logits after new tokens, with `shifted` thoughts [n, T, d_R] added."""
-        places = self.places[first : first + len(ids)]
-        starts = [place.generator for place in places]
-        columns, mask = _place(self.generator_cache, first, starts, ids)
-        embeds = self.model.get_input_embeddings()(ids)
-        self.added = None
-        if shifted is not None:
-            gate = self._gate(places, columns)
-            weights = torch.tensor([[[place.weight]] for place in places], device=ids.device)
-            embeds = fuse(embeds, shifted, gate, weights, self.model.projection)
-            self.added = first, shifted, gate
-        if self.lean_generator is not None:
-            hidden = self.lean_generator(embeds, columns, mask, self.generator_cache)
-            return self.model.get_output_embeddings()(hidden[:, -logits_to_keep:])
-        return self.model.generator(
-            inputs_embeds=embeds,
-            attention_mask=mask,
-            position_ids=columns,
-            past_key_values=self.generator_cache,
-            use_cache=True,
-            logits_to_keep=logits_to_keep,
-        ).logits
-
-    def _gate(self, places: list[Place], columns: Tensor) -> Tensor:
-        """Which positions get a thought, bool [n, T]; see `thought_gate`."""
-        injection = self.model.config.injection
-        ends = torch.tensor([[place.prompt_length] for place in places], device=columns.device)
-        in_prompt = columns < ends
-        apart = torch.tensor([[place.apart] for place in places], device=columns.device)
-        wanted = {
-            "global": ~(apart & in_prompt),
-            "input": in_prompt & ~apart,
-            "output": ~in_prompt,
-        }[injection]
-        return (columns > 0) & wanted
-
-
-def _lean(part: PreTrainedModel, linear: MakeLinear) -> LeanBackbone | None:
-    """The part's layers in few operations, where that is known; they leave the model."""
-    if not can_be_lean(part):
-        return None
-    lean = LeanBackbone(part.base_model, linear)
-    part.base_model.layers = nn.ModuleList()
-    return lean
+        return packed(head)
 
 
 def _taken_over(*args: Any, **kwargs: Any) -> Any:
-    raise FlyThinkerError("an Engine or Writer has taken this model over: load it once more")
-
-
-def _place(cache: SlotCache, first: int, starts: list[int], ids: Tensor) -> tuple[Tensor, Tensor]:
-    """Columns [n, T] of new tokens, and the mask [n, 1, T, L] of what each may see."""
-    tokens = ids.shape[1]
-    steps = torch.arange(tokens, device=ids.device)
-    columns = torch.tensor(starts, device=ids.device)[:, None] + steps
-    end = max(starts) + tokens
-    cache.place(first, columns, end)
-    seen = torch.arange(end, device=ids.device)
-    return columns, seen <= columns[:, None, :, None]
+    raise FlyThinkerError("a Runner or Writer has taken this model over: load it once more")

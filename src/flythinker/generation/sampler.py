@@ -43,11 +43,23 @@ class Sampler:
             if sampling.top_p < 1:
                 self.processors.append(TopPLogitsWarper(sampling.top_p))
 
-    def draw(self, logits: Tensor, ids: list[int]) -> int:
-        """The token after `ids` (prompt included), given its logits [vocab]."""
+    def sample(self, logits: Tensor, ids: list[int], drafted: list[int]) -> list[int]:
+        """Draw the next token after `ids` (prompt included), and one more for each right draft.
+
+        Row i of `logits` [1 + drafts or more, vocab] follows the first i drafted tokens.
+        """
+        tokens: list[int] = []
+        for row, draft in zip(logits, [*drafted, None], strict=False):
+            tokens.append(self._draw(row, ids, tokens))
+            if tokens[-1] != draft:
+                break
+        return tokens
+
+    def _draw(self, logits: Tensor, ids: list[int], tokens: list[int]) -> int:
         scores = logits[None].float()
         if self.processors:
-            scores = self.processors(torch.tensor([ids], device=logits.device), scores)
+            before = torch.tensor([ids + tokens], device=logits.device)
+            scores = self.processors(before, scores)
         if self.greedy:
             return int(scores.argmax())
         return int(torch.multinomial(scores.softmax(-1), 1, generator=self.generator))

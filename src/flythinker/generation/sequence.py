@@ -1,19 +1,19 @@
-"""One text as it is written: what has been drawn, what may be shown of it, when it ends."""
+"""One text on its way from request to last token: what is asked, what is written, where it is."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Literal, NamedTuple
 
 import torch
 from tokenizers.decoders import DecodeStream
 from torch import Tensor
+from transformers import PreTrainedTokenizerBase
 
 from flythinker.data.prompt import Prompt
+from flythinker.generation.drafts import PromptLookup
 from flythinker.generation.effects import Effect
-from flythinker.generation.prompt_lookup import PromptLookup
 from flythinker.generation.sampler import Sampler
 from flythinker.generation.sampling import Sampling
-from flythinker.model_folder import PersonalModel
 
 FinishReason = Literal["stop", "length", "cancelled"]
 
@@ -42,103 +42,155 @@ class TokenEffect(NamedTuple):
 
 
 @dataclass(eq=False)
-class Writing:
-    """One text as it is written.
+class Sequence:
+    """One text, asked for and as it is written.
 
     Attributes:
-        prompt: what it answers. `sampling`: how it is drawn. `owner`: whose it is, see `join`.
+        prompt: what it answers.
+        sampling: how it is drawn.
+        weight: its λ.
+        owner: whose it is. Prompts of different owners share nothing in the prefix cache: how fast
+            a prompt is read would tell what others have asked.
         token_ids: written so far, without the token that ended it.
         text: written so far, without a stop string; what may still become one is held back.
         logprobs, effects: one for each of `token_ids`, if `sampling` asks for them.
         finish_reason: "stop" (it ended by itself or at a stop string), "length", "cancelled";
             `None` while it is being written.
+        slot: where the caches have it while it is being written. `shadow_slot`: where they have the
+            same tokens read without thoughts, if `sampling` asks for effects.
+        ids: prompt and text. Between two steps both parts have read all of them but the last.
+        last_thought: [d_R], about the last token that was read; enters with the next one.
+        mean_thought: [d_R], over the prompt that the Reasoner has read.
     """
 
     prompt: Prompt
     sampling: Sampling
+    weight: float
     owner: str = ""
     token_ids: list[int] = field(default_factory=list)
     text: str = ""
     logprobs: list[TokenLogprob] = field(default_factory=list)
     effects: list[TokenEffect] = field(default_factory=list)
     finish_reason: FinishReason | None = None
+    slot: int = 0
+    shadow_slot: int | None = None
+    ids: list[int] = field(init=False)
+    last_thought: Tensor = field(init=False, repr=False)
+    mean_thought: Tensor = field(init=False, repr=False)
+    lookup: PromptLookup = field(init=False, repr=False)
+    sampler: Sampler = field(init=False, repr=False)
+    _tokenizer: PreTrainedTokenizerBase = field(init=False, repr=False)
+    _stream: DecodeStream = field(init=False, repr=False)
+    _eos: int = field(init=False, repr=False)
     _pending: str = ""  # decoded, and held back
 
+    def __post_init__(self) -> None:
+        self.ids = list(self.prompt.prompt_ids)
+
+    def start(self, tokenizer: PreTrainedTokenizerBase, eos: int, device: torch.device) -> None:
+        """Get ready to `accept`, with what only a text that is being written needs."""
+        self.lookup = PromptLookup(self.ids)
+        self.sampler = Sampler(self.sampling, len(self.ids), eos, device)
+        self._tokenizer, self._eos = tokenizer, eos
+        self._stream = DecodeStream(skip_special_tokens=True)
+
     def cancel(self) -> None:
-        """Stop; its slot is free at the next step."""
+        """Stop; its slots are free at the next step."""
         self.finish_reason = self.finish_reason or "cancelled"
 
+    @property
+    def own_prompt(self) -> bool:
+        """Whether the Reasoner has another prompt than the Generator."""
+        return self.prompt.reasoner_ids is not None
 
-class TextState:
-    """What a text in work needs: its sampler, its decoder, its drafts from the prompt."""
+    @property
+    def reasoner_ids(self) -> list[int]:
+        """The prompt that the Reasoner reads."""
+        return self.prompt.reasoner_ids or self.prompt.prompt_ids
 
-    def __init__(self, writing: Writing, personal: PersonalModel, eos: int) -> None:
-        self.writing = writing
-        self.eos = eos
-        self.lookup = PromptLookup(writing.prompt.prompt_ids)
-        self.ids = self.lookup.ids
-        self.sampler = Sampler(writing.sampling, len(self.ids), eos, personal.model.device)
-        self.tokenizer = personal.tokenizer
-        self.stream = DecodeStream(skip_special_tokens=True)
+    @property
+    def generator_read(self) -> int:
+        """Tokens that the Generator has read."""
+        return len(self.ids) - 1
 
-    def left(self) -> int:
+    @property
+    def reasoner_read(self) -> int:
+        """Tokens that the Reasoner has read."""
+        return len(self.ids) - 1 + len(self.reasoner_ids) - len(self.prompt.prompt_ids)
+
+    @property
+    def remaining(self) -> int:
         """Tokens that may still be written."""
-        return self.writing.sampling.max_new_tokens - len(self.writing.token_ids)
+        return self.sampling.max_new_tokens - len(self.token_ids)
 
-    def advance(
-        self, logits: Tensor, draft: Sequence[int], effects: Sequence[Effect] | None = None
+    @property
+    def slots_needed(self) -> int:
+        """Slots that it takes: with effects a shadow too."""
+        return 2 if self.sampling.effects else 1
+
+    def weight_in(self, slot: int) -> float:
+        """λ of what is read in one of its slots."""
+        return 0.0 if slot == self.shadow_slot else self.weight
+
+    def accept(
+        self,
+        tokens: list[int],
+        logits: Tensor,
+        thoughts: Tensor | None = None,
+        effects: list[Effect] | None = None,
     ) -> str:
-        """Draw the next token, and one more for each draft that proves right.
+        """Go on with new tokens, as far as the end; returns what is added to the text.
 
-        Row i of `logits` [1 + drafts or more, vocab] follows the first i drafted tokens, and
-        `effects[i]` is what thoughts did to it. Returns what is added to the text.
+        Args:
+            tokens: drawn from the first rows of `logits` [T, vocab].
+            thoughts: [T, d_R], about the tokens before each.
+            effects: T, what thoughts did to the prediction of each.
         """
-        added = ""
-        for number, (row, drafted) in enumerate(zip(logits, [*draft, None], strict=False)):
-            token = self.sampler.draw(row, self.ids)
-            self.lookup.add(token)
-            added += self._append(token, row, effects[number] if effects is not None else None)
-            if self.writing.finish_reason or token != drafted:
-                break
+        added, accepted = "", 0
+        while self.finish_reason is None and accepted < len(tokens):
+            effect = None if effects is None else effects[accepted]
+            self.ids.append(tokens[accepted])
+            added += self._append(tokens[accepted], logits[accepted], effect)
+            accepted += 1
+        if thoughts is not None:
+            self.last_thought = thoughts[accepted - 1]
         return added
 
     def _append(self, token: int, logits: Tensor, effect: Effect | None) -> str:
         """The text goes on with `token`; returns what can be shown of it."""
-        writing = self.writing
-        if token == self.eos:
+        if token == self._eos:
             return self._end("stop", whole=True)
-        writing.token_ids.append(token)
-        text = self.stream.step(self.tokenizer.backend_tokenizer, token) or ""
-        writing._pending += text
-        if writing.sampling.logprobs is not None:
-            writing.logprobs.append(_logprob(logits, token, writing.sampling.logprobs))
+        self.token_ids.append(token)
+        text = self._stream.step(self._tokenizer.backend_tokenizer, token) or ""
+        self._pending += text
+        if self.sampling.logprobs is not None:
+            self.logprobs.append(_logprob(logits, token, self.sampling.logprobs))
         if effect is not None:
-            writing.effects.append(TokenEffect(token, text, *effect))
-        for stop in writing.sampling.stop:
-            if stop in writing._pending:
-                writing._pending = writing._pending.partition(stop)[0]
+            self.effects.append(TokenEffect(token, text, *effect))
+        for stop in self.sampling.stop:
+            if stop in self._pending:
+                self._pending = self._pending.partition(stop)[0]
                 return self._end("stop")
-        if self.left() == 0:
+        if self.remaining == 0:
             return self._end("length", whole=True)
-        return self._release(held=_may_become(writing._pending, writing.sampling.stop))
+        return self._release(held=_may_become(self._pending, self.sampling.stop))
 
     def _end(self, reason: FinishReason, whole: bool = False) -> str:
-        writing = self.writing
-        writing.finish_reason = reason
+        self.finish_reason = reason
+        self.lookup = PromptLookup([])  # its index of the prompt is no longer needed
         if whole:  # bytes that the stream held back because they are no character yet
-            text = self.tokenizer.decode(writing.token_ids, skip_special_tokens=True)
-            rest = text[len(writing.text + writing._pending) :]
-            writing._pending += rest
-            if writing.effects:
-                last = writing.effects[-1]
-                writing.effects[-1] = last._replace(text=last.text + rest)
+            text = self._tokenizer.decode(self.token_ids, skip_special_tokens=True)
+            rest = text[len(self.text + self._pending) :]
+            self._pending += rest
+            if self.effects:
+                last = self.effects[-1]
+                self.effects[-1] = last._replace(text=last.text + rest)
         return self._release(held=0)
 
     def _release(self, held: int) -> str:
-        writing = self.writing
-        cut = len(writing._pending) - held
-        added, writing._pending = writing._pending[:cut], writing._pending[cut:]
-        writing.text += added
+        cut = len(self._pending) - held
+        added, self._pending = self._pending[:cut], self._pending[cut:]
+        self.text += added
         return added
 
 
@@ -150,7 +202,7 @@ def _logprob(logits: Tensor, token: int, n: int) -> TokenLogprob:
     return TokenLogprob(token, float(logs[token]), top)
 
 
-def _may_become(text: str, stops: Sequence[str]) -> int:
+def _may_become(text: str, stops: Iterable[str]) -> int:
     """How many characters at the end of `text` begin a stop string."""
     return max(
         (n for stop in stops for n in range(1, len(stop)) if text.endswith(stop[:n])), default=0

@@ -6,11 +6,9 @@ A thought is added to the embedding of a token and can change the prediction of 
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Literal
 
 import torch
-from rich.console import Console
-from rich.progress import track
 from torch import Tensor
 from torch.nn.functional import cross_entropy
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
@@ -21,8 +19,8 @@ from flythinker.data.prompt import build_prompt, end_of_turn_id
 from flythinker.errors import FlyThinkerError
 from flythinker.generation.effects import NearWords, kl_nats
 from flythinker.model import FlyThinkerCache
-from flythinker.model.fusion import align, fuse, mean_embedding_norm, rescale, shift, thought_gate
 from flythinker.model_folder import PersonalModel
+from flythinker.progress import track
 
 Effect = Literal["local", "global"]
 
@@ -81,7 +79,7 @@ def choose(examples: Sequence[Example], user: str | None, index: int) -> Example
 
 def default_effect(personal: PersonalModel) -> Effect:
     """`local`, or `global` where thoughts enter in the prompt only: a response has none then."""
-    return "global" if personal.model.config.injection == "input" else "local"
+    return "local" if personal.model.fusion.enters_response else "global"
 
 
 def check_thinks(personal: PersonalModel, name: str) -> None:
@@ -159,25 +157,26 @@ def _local(model: PreTrainedModel, row: Row) -> Iterator[Tensor]:
     Two rows read each token, one with and one without its thought; then both go on from the row
     that had it. The two differ in nothing else, so a thought of zero has an effect of exactly 0.
     """
-    ids, prompt_length = _tensor(model, row["input_ids"]), row["prompt_length"]
-    gate = _gate(model, row)
-    start = prompt_length - 1 if gate[prompt_length - 1] else prompt_length
-    seen = FlyThinkerCache(model.config)
-    prompt: dict[str, Any] = {"prompt_length": ids.new_tensor([prompt_length])}
-    if "reasoner_ids" in row:  # its prompt, without the response, which is read step by step
+    ids, prompt = _inputs(model, row)
+    prompt_length, own_prompt = row["prompt_length"], "reasoner_ids" in row
+    if own_prompt:  # without the response, which is read step by step
         responses = ids.shape[1] - prompt_length
-        prompt["reasoner_input_ids"] = _tensor(model, row["reasoner_ids"][:-responses])
-    first = model(ids[:, :start], past_key_values=seen, logits_to_keep=1, **prompt).logits
+        prompt["reasoner_input_ids"] = prompt["reasoner_input_ids"][:, :-responses]
+    last = ids.new_tensor([[prompt_length - 1]])
+    gate = model.fusion.gate(last, None, prompt["prompt_length"], own_prompt)
+    start = prompt_length - 1 if gate.item() else prompt_length
+    seen = FlyThinkerCache(model.config)
+    first = model(ids[:, :start], cache=seen, logits_to_keep=1, **prompt).logits
     if start == prompt_length:  # no thought enters before the first response token
         yield first[0].expand(2, -1)
     on_off = torch.tensor([model.config.fusion_weight, 0.0], device=model.device)[:, None, None]
     both = ids.new_zeros(2)
     columns = range(start, ids.shape[1] - 1)
-    for column in track(columns, "Effect of each thought", console=Console(stderr=True)):
+    for column in track(columns, "Effect of each thought"):
         seen.batch_select_indices(both)
         yield model(
             ids[:, column, None].expand(2, -1),
-            past_key_values=seen,
+            cache=seen,
             fusion_weight=on_off,
             prompt_length=prompt["prompt_length"].expand(2),
         ).logits[:, -1]
@@ -185,11 +184,9 @@ def _local(model: PreTrainedModel, row: Row) -> Iterator[Tensor]:
 
 def _global(model: PreTrainedModel, row: Row) -> Iterator[Tensor]:
     """Logits [2, vocab] with all thoughts and with none, for each response token."""
-    ids, prompt_length = _tensor(model, row["input_ids"]), row["prompt_length"]
-    inputs: dict[str, Any] = {"prompt_length": ids.new_tensor([prompt_length])}
-    if "reasoner_ids" in row:
-        inputs["reasoner_input_ids"] = _tensor(model, row["reasoner_ids"])
-    inputs["logits_to_keep"] = torch.arange(prompt_length - 1, ids.shape[1] - 1, device=ids.device)
+    ids, inputs = _inputs(model, row)
+    columns = range(row["prompt_length"] - 1, ids.shape[1] - 1)
+    inputs["logits_to_keep"] = torch.tensor(columns, device=ids.device)
     with_thoughts = model(ids, use_cache=False, **inputs).logits[0]
     without = model(ids, use_cache=False, fusion_weight=0, **inputs).logits[0]
     yield from (torch.stack(pair) for pair in zip(with_thoughts, without, strict=True))
@@ -197,29 +194,23 @@ def _global(model: PreTrainedModel, row: Row) -> Iterator[Tensor]:
 
 @torch.inference_mode()
 def entering(model: PreTrainedModel, row: Row) -> tuple[Tensor, Tensor]:
-    """What the Generator's embeddings get, λ · P(norm(r)), from a pass of the Reasoner alone.
+    """What the Generator's embeddings get, λ · P(r), from a pass of the Reasoner alone.
 
     Returns: float32 [seq, d_G], zero where no thought enters, and where one does, bool [seq].
     """
-    ids, own = _tensor(model, row["input_ids"]), row.get("reasoner_ids")
-    thoughts = model.reasoner(input_ids=_tensor(model, own or row["input_ids"])).last_hidden_state
-    if own is not None:
-        positions = torch.arange(ids.shape[1], device=ids.device)[None]
-        read = torch.ones(1, len(own), dtype=torch.long, device=ids.device)
-        thoughts = align(thoughts, read, positions, None)
-    shifted = shift(rescale(thoughts, mean_embedding_norm(model.get_input_embeddings())), None)
+    ids, inputs = _inputs(model, row)
+    reasoning = model.reason(ids, **inputs)
     nothing = torch.zeros(*ids.shape, model.config.hidden_size, device=ids.device)
-    gate = _gate(model, row)
-    added = fuse(nothing, shifted, gate[None], model.config.fusion_weight, model.projection)
-    return added[0], gate
+    return model.fusion.add(nothing, reasoning.entering, reasoning.gate)[0], reasoning.gate[0]
 
 
-def _gate(model: PreTrainedModel, row: Row) -> Tensor:
-    """Where thoughts enter, bool [seq]."""
+def _inputs(model: PreTrainedModel, row: Row) -> tuple[Tensor, dict[str, Tensor]]:
+    """The ids [1, seq] of a text, and what the model must know beside them."""
     ids = _tensor(model, row["input_ids"])
-    injection = "output" if "reasoner_ids" in row else model.config.injection
-    positions = torch.arange(ids.shape[1], device=ids.device)[None]
-    return thought_gate(positions, None, injection, ids.new_tensor([row["prompt_length"]]))[0]
+    inputs = {"prompt_length": ids.new_tensor([row["prompt_length"]])}
+    if "reasoner_ids" in row:
+        inputs["reasoner_input_ids"] = _tensor(model, row["reasoner_ids"])
+    return ids, inputs
 
 
 def pieces(tokenizer: PreTrainedTokenizerBase, ids: Sequence[int]) -> list[str]:

@@ -12,8 +12,6 @@ from typing import Literal
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from rich.console import Console
-from rich.progress import track
 from sklearn.decomposition import PCA
 from sklearn.manifold import TSNE
 from sklearn.metrics import pairwise_distances, silhouette_score
@@ -25,6 +23,7 @@ from flythinker.data.prompt import build_prompt
 from flythinker.errors import FlyThinkerError
 from flythinker.inspect.inspection import entering
 from flythinker.model_folder import PersonalModel
+from flythinker.progress import track
 from flythinker.reporting.plots import MARKERS, scatter
 
 Projection = Literal["pca", "tsne"]
@@ -103,10 +102,10 @@ def collect(personal: PersonalModel, examples: Sequence[Example]) -> list[Points
         examples: each with a target; `map_texts` gives such.
     """
     model, means, tokens = personal.model, [], []
-    for example in track(examples, "Thoughts by user", console=Console(stderr=True)):
+    for example in track(examples, "Thoughts by user"):
         row = encode_prompt(build_prompt(example, personal.tokenizer, personal.prompt))
         thoughts, gate = entering(model, row)
-        if model.config.injection != "input":
+        if model.fusion.enters_response:
             gate[: row["prompt_length"]] = False
         read = torch.tensor([row.get("reasoner_ids", row["input_ids"])], device=model.device)
         # rows end together, and a thought comes from the token before the one that it is added to

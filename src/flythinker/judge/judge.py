@@ -18,18 +18,18 @@ from pathlib import Path
 from typing import IO, Any, Literal
 
 from jinja2 import Environment, PackageLoader, StrictUndefined, Template
-from rich.console import Console
-from rich.progress import track
 from rich.table import Table
 from rich.text import Text
 
 from flythinker.data.example import Example
 from flythinker.data.prompt import cut_to_tokens
 from flythinker.data.retrieval import retrieve
+from flythinker.disk import named_when_full
 from flythinker.errors import FlyThinkerError
 from flythinker.evaluation.compare import MIN_EXAMPLES
 from flythinker.evaluation.significance import Estimate, bootstrap_mean
 from flythinker.files import atomic_write, complete_lines
+from flythinker.progress import track
 from flythinker.reporting.report import COLOURS, SIGNS
 
 PAST_TEXTS = 4
@@ -116,8 +116,9 @@ def judge(
     partial = out.with_name(out.name + ".partial")
     prompts = json.dumps([question.prompt for question in questions])
     begun_with = json.dumps(dict(settings) | {"prompts": sha256(prompts.encode()).hexdigest()})
-    answers = _start_or_resume(partial, begun_with, questions)
-    asyncio.run(_ask_all(questions, ask, answers, partial, concurrency))
+    with named_when_full(partial):
+        answers = _start_or_resume(partial, begun_with, questions)
+        asyncio.run(_ask_all(questions, ask, answers, partial, concurrency))
 
     in_order = [answers[question] for question in questions]
     _check_enough(in_order, partial)
@@ -265,11 +266,12 @@ async def _ask_all(
         return given
 
     failures = 0
+    before = len(answers)
     with partial.open("a", encoding="utf-8") as kept:
         asked = [asyncio.create_task(answer(q, kept)) for q in questions if q not in answers]
         done = asyncio.as_completed(asked)
         try:
-            for next_done in track(done, "Judging", len(asked), console=Console(stderr=True)):
+            for next_done in track(done, "Judging", len(questions), before):
                 given = await next_done
                 failures = failures + 1 if given.closer is None else 0
                 if failures == GIVE_UP_AFTER:

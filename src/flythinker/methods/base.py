@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from flythinker.data.batch import Collator, encode_prompt
 from flythinker.data.example import Example
-from flythinker.data.prompt import Prompt, build_prompt
+from flythinker.data.prompt import Prompt, build_prompts
 from flythinker.generation.sampling import Sampling, respond
 from flythinker.model_folder import PersonalModel, load_model_folder
 from flythinker.scoring import token_losses
@@ -49,7 +49,7 @@ class Method:
     def prompts(self, examples: Sequence[Example]) -> list[Prompt]:
         """What the method reads of each example; `response_ids` are the example's own target."""
         prompt = replace(self.config.prompt, response_tokens=self.response_tokens)
-        return [build_prompt(example, self.personal.tokenizer, prompt) for example in examples]
+        return build_prompts(examples, self.personal.tokenizer, prompt)
 
     def losses(self, prompts: Sequence[Prompt], batch_size: int) -> list[NDArray[np.float32]]:
         """Nats of each response token, one array per prompt; the same tokens for every method."""
@@ -70,7 +70,7 @@ class Method:
         """The model that writes: the trained one, or the Generator as it comes."""
         if self.trains:
             return load_model_folder(str(self.folder / "train" / "model"))
-        return load_model_folder(self.config.model.generator, self.config.prompt)
+        return load_model_folder(self.config.model.pretrained(), self.config.prompt)
 
 
 @dataclass

@@ -5,13 +5,12 @@ from collections.abc import Sequence
 from hashlib import sha256
 from pathlib import Path
 
-from rich.console import Console
-from rich.progress import track
-
 from flythinker.data.prompt import Prompt
+from flythinker.disk import named_when_full
 from flythinker.files import complete_lines
 from flythinker.generation.sampling import Sampling, respond
 from flythinker.model_folder import load_model_folder
+from flythinker.progress import track
 
 _BATCH = 16
 _REPETITION_PENALTY = 1.2  # greedy text of a small model goes in circles without
@@ -39,11 +38,11 @@ def write_aside(
         # like lengths share a batch, the longest first: too large a batch fails at once
         order = sorted(asked, key=lambda key: -len(asked[key]))
         batches = [order[i : i + _BATCH] for i in range(0, len(order), _BATCH)]
-        for batch in track(batches, description=description, console=Console(stderr=True)):
+        for batch in track(batches, description, unit="/batch"):
             prompts = [Prompt(asked[key], [], ()) for key in batch]
             texts = respond(base, prompts, sampling, repetition_penalty=_REPETITION_PENALTY)
             known |= zip(batch, texts, strict=True)
-            with file.open("a", encoding="utf-8") as lines:
+            with named_when_full(file), file.open("a", encoding="utf-8") as lines:
                 lines.writelines(
                     json.dumps({"key": key, "text": known[key]}) + "\n" for key in batch
                 )

@@ -8,8 +8,6 @@ from typing import Any, ClassVar
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from rich.console import Console
-from rich.progress import track
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 from torch.nn.utils.rnn import pad_sequence
@@ -19,6 +17,8 @@ from flythinker.data.batch import IGNORED, Collator, Row, encode_prompt
 from flythinker.data.prompt import Prompt
 from flythinker.generation.sampling import Sampling, generate_arguments
 from flythinker.methods.base import Tuned
+from flythinker.model.cache import CACHE_NAME
+from flythinker.progress import track
 from flythinker.training.run import Recipe
 from flythinker.training.trainer import FlyThinkerTrainer
 
@@ -52,11 +52,8 @@ class Coconut(Tuned):
         collator = CoconutCollator(self.personal.tokenizer.pad_token_id)
         generator = self.personal.model.generator
         losses: list[NDArray[np.float32]] = []
-        for start in track(
-            range(0, len(prompts), batch_size),
-            description=f"Held-out loss of {self.label}",
-            console=Console(stderr=True),
-        ):
+        starts = range(0, len(prompts), batch_size)
+        for start in track(starts, f"Held-out loss of {self.label}", unit="/batch"):
             rows = [encode_prompt(prompt) for prompt in prompts[start : start + batch_size]]
             batch = {name: ids.to(generator.device) for name, ids in collator(rows).items()}
             losses += [
@@ -137,7 +134,7 @@ def _inputs(embeds: Tensor, mask: Tensor, cache: DynamicCache) -> dict[str, Any]
         "inputs_embeds": embeds,
         "attention_mask": mask,
         "position_ids": positions,
-        "past_key_values": cache,
+        CACHE_NAME: cache,
         "use_cache": True,
     }
 

@@ -7,8 +7,6 @@ from typing import ClassVar
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from rich.console import Console
-from rich.progress import track
 from torch.nn.functional import cross_entropy
 
 from flythinker.data.batch import Collator, encode_prompt
@@ -17,6 +15,7 @@ from flythinker.data.histories import without_histories
 from flythinker.data.prompt import Prompt
 from flythinker.generation.sampling import Sampling, padded, respond
 from flythinker.methods.base import Method
+from flythinker.progress import track
 from flythinker.scoring import response_logits
 
 
@@ -62,9 +61,7 @@ class CoS(Method):
         """Nats of each response token under the steered distribution."""
         starts = range(0, len(prompts), batch_size)
         losses: list[NDArray[np.float32]] = []
-        for start in track(
-            starts, description=f"Held-out loss of {self.label}", console=Console(stderr=True)
-        ):
+        for start in track(starts, f"Held-out loss of {self.label}", unit="/batch"):
             batch = prompts[start : start + batch_size]
             plain = [replace(prompt, prompt_ids=_plain_ids(prompt)) for prompt in batch]
             for (logits, targets), (unsteered, _) in zip(

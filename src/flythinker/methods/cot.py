@@ -6,8 +6,6 @@ from typing import ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
-from rich.console import Console
-from rich.progress import track
 from transformers import PreTrainedTokenizerBase
 
 from flythinker.data.batch import Row, encode_prompt
@@ -24,6 +22,7 @@ from flythinker.generation.sampling import Sampling, respond
 from flythinker.methods.base import Tuned
 from flythinker.methods.base_texts import write_aside
 from flythinker.model_folder import PersonalModel
+from flythinker.progress import track
 from flythinker.training.run import Recipe
 
 _BATCH = 16  # rationales written at a time before losses
@@ -61,11 +60,8 @@ class CoT(Tuned):
         """Nats of each response token, after a greedy rationale."""
         greedy = Sampling(temperature=0)
         thought = []
-        for start in track(
-            range(0, len(prompts), _BATCH),
-            description=f"Rationales of {self.label}",
-            console=Console(stderr=True),
-        ):
+        starts = range(0, len(prompts), _BATCH)
+        for start in track(starts, f"Rationales of {self.label}", unit="/batch"):
             batch = prompts[start : start + _BATCH]
             thought += [prompt for prompt, _ in self.think(self.personal, batch, greedy)]
         return super().losses(thought, batch_size)
@@ -101,7 +97,7 @@ class CoT(Tuned):
             )
             messages.append(message_ids(request, tokenizer))
         return write_aside(
-            self.config.model.generator,
+            self.config.model.pretrained(),
             messages,
             self.rationale_tokens,
             self.shared / "rationales.jsonl",

@@ -79,7 +79,7 @@ class NextQuill(Tuned):
         self, rows: Sequence[Row], plain: Sequence[Row], tokenizer: PreTrainedTokenizerBase
     ) -> list[NDArray[np.float32]]:
         """The untrained Generator's preference effects, measured once for all seeds."""
-        generator = self.config.model.generator
+        generator = self.config.model.pretrained()
         key = sha256(repr((generator, [row["input_ids"] for row in [*rows, *plain]])).encode())
         file = self.shared / f"effects-{key.hexdigest()[:16]}.npz"
         if not file.exists():

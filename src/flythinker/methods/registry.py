@@ -4,7 +4,9 @@ from flythinker.methods.base import Method
 from flythinker.methods.coconut import Coconut
 from flythinker.methods.cos import CoS
 from flythinker.methods.cot import CoT
+from flythinker.methods.deep import Deep
 from flythinker.methods.flythinker import FlyThinker
+from flythinker.methods.late import Late
 from flythinker.methods.nextquill import NextQuill
 from flythinker.methods.nonpers import NonPers
 from flythinker.methods.rag import RAG
@@ -23,4 +25,6 @@ METHODS: dict[str, type[Method]] = {
     "restpg": RestPG,
     "coconut": Coconut,
     "flythinker": FlyThinker,
+    "deep": Deep,
+    "late": Late,
 }

@@ -13,7 +13,7 @@ from transformers.trainer_utils import IntervalStrategy
 
 from flythinker.data.batch import Row
 from flythinker.data.example import Example, read_examples, sample_examples
-from flythinker.data.prompt import Prompt, PromptConfig, build_prompt
+from flythinker.data.prompt import Prompt, PromptConfig, build_prompt, build_prompts
 from flythinker.evaluation.metrics import text_metrics
 from flythinker.files import atomic_folder
 from flythinker.generation.files import generate_file, read_outputs
@@ -101,7 +101,7 @@ class RestPG(CoT):
         """The best-scoring pair of each example, in their order."""
         examples = sample_examples(read_examples(config.data.train), config.data.max_train)
         writer = load_model_folder(str(self._model(number - 1)))
-        prompts = [build_prompt(example, writer.tokenizer, config.prompt) for example in examples]
+        prompts = build_prompts(examples, writer.tokenizer, config.prompt)
 
         def write(batch: Sequence[Prompt], sampling: Sampling) -> list[str]:
             return [json.dumps(pair) for pair in self._sample(writer, batch, sampling)]

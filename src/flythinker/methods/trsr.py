@@ -77,7 +77,7 @@ class TRSR(Tuned):
                 for i in reading
             ]
             answers = write_aside(
-                self.config.model.generator,
+                self.config.model.pretrained(),
                 [message_ids(message, tokenizer) for message in messages],
                 self.summary_tokens,
                 self.shared / "summaries.jsonl",

@@ -4,7 +4,8 @@ from transformers import AutoConfig, AutoModelForCausalLM
 
 from flythinker.model.cache import FlyThinkerCache
 from flythinker.model.config import FlyThinkerConfig
-from flythinker.model.model import FlyThinkerForCausalLM, FlyThinkerOutput
+from flythinker.model.model import FlyThinkerForCausalLM
+from flythinker.model.outputs import FlyThinkerOutput
 
 AutoConfig.register("flythinker", FlyThinkerConfig)
 AutoModelForCausalLM.register(FlyThinkerConfig, FlyThinkerForCausalLM)

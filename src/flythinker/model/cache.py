@@ -1,10 +1,21 @@
 """What a FlyThinker model remembers of the tokens it has read."""
 
+from dataclasses import fields
+
 import torch
 from torch import Tensor
 from transformers import Cache, DynamicCache
+from transformers.modeling_outputs import CausalLMOutputWithPast
 
 from flythinker.model.config import FlyThinkerConfig
+
+# What transformers calls a cache in its arguments and outputs: "cache" since 5.24, before that
+# "past_key_values". Callers of a FlyThinker model may use either.
+CACHE_NAME = next(
+    field.name
+    for field in fields(CausalLMOutputWithPast)
+    if field.name in ("cache", "past_key_values")
+)
 
 
 class FlyThinkerCache(Cache):
@@ -15,8 +26,8 @@ class FlyThinkerCache(Cache):
 
     Attributes:
         generator, reasoner: a `DynamicCache` each; the Reasoner's stays empty at λ = 0.
-        thoughts: [batch, seq, d_R], not shifted, not rescaled; `None` before the first token.
-        norm: mean embedding norm of the Generator, measured once per text; `None` before.
+        thoughts: [batch, seq, d_R], not shifted; `None` before the first token.
+        norm: that of a thought, see `Fusion.norm`, measured once per text; `None` before.
         reasoner_mask: [batch, seq'], 1 = real token, of what a Reasoner with its own prompt has
             read; `None` where it reads what the Generator reads.
     """
@@ -109,3 +120,11 @@ class FlyThinkerCache(Cache):
         self.generator.reset()
         self.reasoner.reset()
         self.thoughts = self.norm = self.reasoner_mask = None
+
+
+def positions(input_ids: Tensor, attention_mask: Tensor | None, past: int) -> Tensor:
+    """Positions counted over real tokens, int64 [batch or 1, seq], behind `past` that were read."""
+    seq = input_ids.shape[1]
+    if attention_mask is None or attention_mask.ndim != 2:
+        return torch.arange(past, past + seq, device=input_ids.device)[None]
+    return (attention_mask.long().cumsum(-1) - 1).clamp_min(0)[:, -seq:]

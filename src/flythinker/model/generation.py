@@ -6,9 +6,9 @@ import torch
 from torch import Tensor
 from transformers import GenerationMixin
 
-from flythinker.model.cache import FlyThinkerCache
-
-_REASONER_PROMPT = ("reasoner_input_ids", "reasoner_attention_mask")
+from flythinker.model import own_prompt
+from flythinker.model.cache import CACHE_NAME, FlyThinkerCache
+from flythinker.model.fusion import needs_prompt_length
 
 
 class ThinkingGenerationMixin(GenerationMixin):
@@ -26,35 +26,36 @@ class ThinkingGenerationMixin(GenerationMixin):
         Raises:
             ValueError: the prompts' lengths cannot be known (a batch without attention mask).
         """
-        apart = kwargs.get("reasoner_input_ids") is not None
-        ends = apart or self.config.injection != "global"  # where the prompt ends matters
-        if ends and kwargs.get("prompt_length") is None:
+        own = kwargs.get("reasoner_input_ids") is not None
+        needed = needs_prompt_length(self.config.injection, own)
+        if needed and kwargs.get("prompt_length") is None:
             ids = inputs if inputs is not None else kwargs["input_ids"]
             mask = kwargs.get("attention_mask")
             if mask is None and len(ids) > 1:
-                why = "reasoner_input_ids" if apart else f'injection="{self.config.injection}"'
+                why = "reasoner_input_ids" if own else f'injection="{self.config.injection}"'
                 raise ValueError(
                     f"{why} with a batch needs attention_mask (or prompt_length) to tell prompts "
                     "from padding"
                 )
             kwargs["prompt_length"] = (torch.ones_like(ids) if mask is None else mask).sum(-1)
+        for name in ("cache", "past_key_values"):  # either, in every version of transformers
+            if name in kwargs:
+                kwargs[CACHE_NAME] = kwargs.pop(name)
         return super().generate(inputs, *args, **kwargs)
 
     def prepare_inputs_for_generation(
         self,
         input_ids: Tensor,
         *args: Any,
-        past_key_values: FlyThinkerCache | None = None,
         **kwargs: Any,
     ) -> dict[str, Any]:
         """As transformers'; the Reasoner's own prompt is read once where there is a cache."""
-        if past_key_values is not None and past_key_values.get_seq_length() > 0:
-            kwargs = {key: kwargs[key] for key in kwargs if key not in _REASONER_PROMPT}
+        cache = kwargs.get(CACHE_NAME)
+        if cache is not None and cache.get_seq_length() > 0:
+            kwargs = {key: kwargs[key] for key in kwargs if key not in own_prompt.ARGUMENTS}
         elif kwargs.get("reasoner_input_ids") is not None:
-            kwargs |= _continued(input_ids, **kwargs)
-        return super().prepare_inputs_for_generation(
-            input_ids, *args, past_key_values=past_key_values, **kwargs
-        )
+            kwargs |= own_prompt.continued(input_ids, **kwargs)
+        return super().prepare_inputs_for_generation(input_ids, *args, **kwargs)
 
     def _prepare_cache_for_generation(
         self, generation_config: Any, model_kwargs: dict, *args: Any
@@ -65,8 +66,8 @@ class ThinkingGenerationMixin(GenerationMixin):
                 f"cache_implementation={kind!r} is not supported: FlyThinker "
                 "keeps two dynamic caches; leave it out"
             )
-        if model_kwargs.get("past_key_values") is None and generation_config.use_cache:
-            model_kwargs["past_key_values"] = cache = FlyThinkerCache(self.config)
+        if model_kwargs.get(CACHE_NAME) is None and generation_config.use_cache:
+            model_kwargs[CACHE_NAME] = cache = FlyThinkerCache(self.config)
             if generation_config.is_assistant:  # it will be rolled back
                 cache.activate_past_recording()
         else:
@@ -74,28 +75,6 @@ class ThinkingGenerationMixin(GenerationMixin):
 
     def _get_candidate_generator(self, *, model_kwargs: dict, **kwargs: Any) -> Any:
         # an assistant is another model, with its own λ and its own idea of a prompt
-        own = ("fusion_weight", "prompt_length", *_REASONER_PROMPT)
-        theirs = {key: value for key, value in model_kwargs.items() if key not in own}
+        ours = ("fusion_weight", "prompt_length", *own_prompt.ARGUMENTS)
+        theirs = {key: value for key, value in model_kwargs.items() if key not in ours}
         return super()._get_candidate_generator(model_kwargs=theirs, **kwargs)
-
-
-def _continued(
-    input_ids: Tensor,
-    reasoner_input_ids: Tensor,
-    prompt_length: Tensor,
-    attention_mask: Tensor | None = None,
-    reasoner_attention_mask: Tensor | None = None,
-    **_: Any,
-) -> dict[str, Tensor]:
-    """The Reasoner's own prompt and the response tokens that `input_ids` hold, such as drafts."""
-    read = torch.ones_like(input_ids) if attention_mask is None else attention_mask
-    begun = set((read.sum(-1) - prompt_length).tolist())
-    if len(begun) > 1:
-        raise ValueError("rows with begun responses of different lengths: generate them apart")
-    response = input_ids[:, input_ids.shape[1] - begun.pop() :]
-    own = reasoner_attention_mask
-    own = torch.ones_like(reasoner_input_ids) if own is None else own
-    return {
-        "reasoner_input_ids": torch.cat([reasoner_input_ids, response], dim=1),
-        "reasoner_attention_mask": torch.cat([own, torch.ones_like(response)], dim=1),
-    }

@@ -7,18 +7,17 @@ A thought depends on tokens only, never on earlier thoughts: training is one par
 part, and in decoding the two parts of a step do not wait for each other.
 """
 
-from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 from transformers import AutoModel, AutoModelForCausalLM, PreTrainedModel
 from transformers import initialization as init
-from transformers.modeling_outputs import BaseModelOutputWithPast, CausalLMOutputWithPast
+from transformers.modeling_outputs import BaseModelOutputWithPast
 
-from flythinker.model.cache import FlyThinkerCache
+from flythinker.model.cache import CACHE_NAME, FlyThinkerCache, positions
 from flythinker.model.config import FlyThinkerConfig
-from flythinker.model.fusion import align, fuse, mean_embedding_norm, rescale, shift, thought_gate
+from flythinker.model.fusion import Fusion, shift
 from flythinker.model.generation import ThinkingGenerationMixin
 from flythinker.model.loss import (
     can_be_chunked,
@@ -26,25 +25,15 @@ from flythinker.model.loss import (
     kept,
     next_token_targets,
 )
+from flythinker.model.outputs import FlyThinkerOutput, Reasoning
+from flythinker.model.own_prompt import align, own_inputs
 from flythinker.model.parts import (
     check_same_table,
     check_same_vocabulary,
     load_generator,
     load_reasoner,
+    table_name,
 )
-
-
-@dataclass
-class FlyThinkerOutput(CausalLMOutputWithPast):
-    """A causal LM's output and the thoughts.
-
-    Attributes:
-        thoughts: [batch, seq, d_R], the Reasoner's last hidden state at each token read in this
-            call; it is the thought of the *next* token. `None` at λ = 0. Where the Reasoner has a
-            prompt of its own, they mean something from the last prompt token on.
-    """
-
-    thoughts: Tensor | None = None
 
 
 class FlyThinkerForCausalLM(PreTrainedModel, ThinkingGenerationMixin):
@@ -52,7 +41,7 @@ class FlyThinkerForCausalLM(PreTrainedModel, ThinkingGenerationMixin):
 
     Attributes:
         generator: the causal LM that writes.
-        reasoner: the backbone whose final hidden states are the thoughts; `None` for plain SFT.
+        reasoner: the backbone whose final hidden states become thoughts; `None` for plain SFT.
         projection: the d_R → d_G map, `None` with `projection="pad"`.
     """
 
@@ -79,7 +68,7 @@ class FlyThinkerForCausalLM(PreTrainedModel, ThinkingGenerationMixin):
                 self.projection = nn.Linear(config.thought_size, config.hidden_size, bias=False)
         if config.share_embeddings:
             self._tied_weights_keys = {
-                _table_name("reasoner", self.reasoner): _table_name("generator", self.generator)
+                table_name("reasoner", self.reasoner): table_name("generator", self.generator)
             }
         for part in (generator, reasoner):  # given parts keep their weights
             for module in part.modules() if part is not None else ():
@@ -181,7 +170,7 @@ class FlyThinkerForCausalLM(PreTrainedModel, ThinkingGenerationMixin):
         input_ids: Tensor | None = None,
         attention_mask: Tensor | None = None,
         position_ids: Tensor | None = None,
-        past_key_values: FlyThinkerCache | None = None,
+        cache: FlyThinkerCache | None = None,
         labels: Tensor | None = None,
         use_cache: bool | None = None,
         fusion_weight: float | Tensor | None = None,
@@ -194,6 +183,7 @@ class FlyThinkerForCausalLM(PreTrainedModel, ThinkingGenerationMixin):
         draft_loss_weight: float = 0.0,
         inputs_embeds: None = None,
         return_dict: bool | None = None,
+        past_key_values: FlyThinkerCache | None = None,
         **kwargs: Any,
     ) -> FlyThinkerOutput:
         """One pass of both parts over new tokens.
@@ -204,7 +194,7 @@ class FlyThinkerForCausalLM(PreTrainedModel, ThinkingGenerationMixin):
                 `None` = all real.
             position_ids: int64 [batch, seq]; by default counted over the real tokens. Packed rows
                 restart at 0 at each sequence, with `attention_mask=None`.
-            past_key_values: the tokens before; made anew when `use_cache` and not given.
+            cache: the tokens before; made anew when `use_cache` and not given.
             labels: int64 [batch, seq], -100 = not learned; the loss shifts them as usual.
             fusion_weight: λ for this call, by default the config's.
             prompt_length: int64 [batch] (or [batch, seq] for packed rows), needed by the
@@ -221,6 +211,7 @@ class FlyThinkerForCausalLM(PreTrainedModel, ThinkingGenerationMixin):
             draft_loss_weight: adds so many times the Reasoner's own next-token loss, of its
                 `draft_logits`. Not in the paper: it makes the Reasoner's drafts good.
             inputs_embeds: refused; PEFT passes `None`.
+            past_key_values: another name of `cache`, the one that transformers had before 5.24.
             kwargs: to both parts (`output_hidden_states`, flash-attention arguments, …).
 
         Returns: `FlyThinkerOutput`; logits [batch, seq or n, vocab].
@@ -230,10 +221,10 @@ class FlyThinkerForCausalLM(PreTrainedModel, ThinkingGenerationMixin):
         """
         if input_ids is None or inputs_embeds is not None:
             raise ValueError("thoughts are made from tokens: pass input_ids, not inputs_embeds")
-        cache = past_key_values
+        cache = past_key_values if cache is None else cache
         if cache is None and use_cache:
             cache = FlyThinkerCache(self.config)
-        inputs, thoughts = self._generator_inputs(
+        inputs, reasoning = self._generator_inputs(
             input_ids,
             attention_mask,
             position_ids,
@@ -262,29 +253,40 @@ class FlyThinkerForCausalLM(PreTrainedModel, ThinkingGenerationMixin):
                     shift_labels=targets,
                     num_items_in_batch=num_items_in_batch,
                 )
-        if draft_loss_weight and targets is not None and thoughts is not None:
+        if draft_loss_weight and targets is not None and reasoning is not None:
             assert self.reasoner is not None
             assert loss is not None
             head = self.reasoner.get_input_embeddings().weight
-            drafts = kept(thoughts, logits_to_keep)
+            drafts = kept(reasoning.hidden, logits_to_keep)
+            if reasoner_input_ids is not None:  # it has read nothing of the Generator's prompt
+                columns = positions(input_ids, attention_mask, 0)
+                assert prompt_length is not None
+                in_prompt = columns < prompt_length[:, None] - 1
+                targets = targets.masked_fill(kept(in_prompt, logits_to_keep), -100)
             draft_loss = chunked_cross_entropy(drafts, head, targets, num_items_in_batch)
             loss = loss + draft_loss_weight * draft_loss
         return FlyThinkerOutput(
             loss=loss,
             logits=logits,
-            past_key_values=cache,
             hidden_states=outputs.hidden_states,
             attentions=outputs.attentions,
-            thoughts=thoughts,
+            thoughts=reasoning.thoughts if reasoning is not None else None,
+            reasoner_hidden_state=reasoning.hidden if reasoning is not None else None,
+            **{CACHE_NAME: cache},
         )
 
-    def draft_logits(self, thoughts: Tensor) -> Tensor:
+    @property
+    def fusion(self) -> Fusion:
+        """How thoughts enter, as config, projection and embedding table say now."""
+        return Fusion(self.config, self.projection, self.get_input_embeddings())
+
+    def draft_logits(self, hidden: Tensor) -> Tensor:
         """The Reasoner's own guess at the next token: its embedding table as a head (paper: none).
 
-        `thoughts` [..., d_R]; logits [..., vocab].
+        `hidden` [..., d_R] is its last hidden state; logits [..., vocab].
         """
         assert self.reasoner is not None
-        return nn.functional.linear(thoughts, self.reasoner.get_input_embeddings().weight)
+        return nn.functional.linear(hidden, self.reasoner.get_input_embeddings().weight)
 
     def backbone(
         self,
@@ -322,103 +324,79 @@ class FlyThinkerForCausalLM(PreTrainedModel, ThinkingGenerationMixin):
         reasoner_input_ids: Tensor | None = None,
         reasoner_attention_mask: Tensor | None = None,
         **kwargs: Any,
-    ) -> tuple[dict[str, Any], Tensor | None]:
-        """What the Generator is called with, and the thoughts [batch, seq, d_R] in it."""
+    ) -> tuple[dict[str, Any], Reasoning | None]:
+        """What the Generator is called with, and the thoughts in it."""
         if position_ids is None:
             past = cache.get_seq_length() if cache is not None else 0
-            position_ids = _positions(input_ids, attention_mask, past)
-        shared = {"attention_mask": attention_mask, "position_ids": position_ids, **kwargs}
-        shared["use_cache"] = cache is not None
-
+            position_ids = positions(input_ids, attention_mask, past)
         embeds = self.get_input_embeddings()(input_ids)
         weight = self.config.fusion_weight if fusion_weight is None else fusion_weight
-        thoughts = None
+        reasoning = None
         if not isinstance(weight, int | float) or weight != 0:
-            if reasoner_input_ids is None:
-                thoughts = self._think(input_ids, cache, shared)
-            else:
-                if prompt_length is not None and prompt_length.ndim > 1:
-                    raise ValueError("reasoner_input_ids do not go with packed rows")
-                thoughts = self._think_apart(
-                    reasoner_input_ids, reasoner_attention_mask, cache, shared
-                )
-            apart = reasoner_input_ids is not None or (
-                cache is not None and cache.reasoner_mask is not None
+            reasoning = self.reason(
+                input_ids,
+                attention_mask,
+                position_ids,
+                cache,
+                prompt_length,
+                reasoner_input_ids,
+                reasoner_attention_mask,
+                **kwargs,
             )
-            injection = "output" if apart else self.config.injection
-            shifted = self._shift(thoughts, cache)
-            gate = thought_gate(position_ids, attention_mask, injection, prompt_length)
-            embeds = fuse(embeds, shifted, gate, weight, self.projection)
-        generator_cache = cache.generator if cache is not None else None
-        return {**shared, "inputs_embeds": embeds, "past_key_values": generator_cache}, thoughts
+            embeds = self.fusion.add(embeds, reasoning.entering, reasoning.gate, weight)
+        inputs = {
+            **kwargs,
+            "inputs_embeds": embeds,
+            "attention_mask": attention_mask,
+            "position_ids": position_ids,
+            CACHE_NAME: cache.generator if cache is not None else None,
+            "use_cache": cache is not None,
+        }
+        return inputs, reasoning
 
-    def _think(self, input_ids: Tensor, cache: FlyThinkerCache | None, shared: dict) -> Tensor:
-        """r: the Reasoner's last hidden states over the tokens alone, [batch, seq, d_R]."""
+    def reason(
+        self,
+        input_ids: Tensor,
+        attention_mask: Tensor | None = None,
+        position_ids: Tensor | None = None,
+        cache: FlyThinkerCache | None = None,
+        prompt_length: Tensor | None = None,
+        reasoner_input_ids: Tensor | None = None,
+        reasoner_attention_mask: Tensor | None = None,
+        **kwargs: Any,
+    ) -> Reasoning:
+        """The Reasoner's half of a pass; arguments as in `forward`."""
         if self.reasoner is None:
             raise ValueError("this model has no Reasoner: fusion_weight must be 0")
-        if cache is not None and cache.reasoner_mask is not None:  # its prompt is another one
-            mask, seq = shared["attention_mask"], input_ids.shape[1]
-            new = torch.ones_like(input_ids) if mask is None else mask[:, -seq:]
-            cache.reasoner_mask = torch.cat([cache.reasoner_mask, new], dim=1)
-            past = cache.reasoner.get_seq_length()
-            positions = _positions(input_ids, cache.reasoner_mask, past)
-            shared = {**shared, "attention_mask": cache.reasoner_mask, "position_ids": positions}
-        own = self.reasoner.device  # the Generator's, or a second one's
-        shared = {k: v.to(own) if isinstance(v, Tensor) else v for k, v in shared.items()}
-        thoughts = self.reasoner(
-            input_ids=input_ids.to(own),
-            past_key_values=cache.reasoner if cache is not None else None,
-            **shared,
-        ).last_hidden_state
-        return thoughts.to(input_ids.device)
-
-    def _think_apart(
-        self,
-        reasoner_input_ids: Tensor,
-        reasoner_mask: Tensor | None,
-        cache: FlyThinkerCache | None,
-        shared: dict,
-    ) -> Tensor:
-        """r of a Reasoner that reads a prompt of its own, at the Generator's columns."""
-        if self.config.injection == "input":
-            raise ValueError(
-                'reasoner_input_ids need injection "output" or "global": thoughts on another '
-                "prompt have no place in the Generator's"
+        fusion = self.fusion
+        if position_ids is None:
+            past = cache.get_seq_length() if cache is not None else 0
+            position_ids = positions(input_ids, attention_mask, past)
+        inputs: dict[str, Any] = {
+            **kwargs,
+            "input_ids": input_ids,
+            "attention_mask": attention_mask,
+            "position_ids": position_ids,
+            "use_cache": cache is not None,
+        }
+        own, own_mask = reasoner_input_ids, reasoner_attention_mask
+        own_prompt = own is not None or (cache is not None and cache.reasoner_mask is not None)
+        if own_prompt:
+            inputs |= own_inputs(
+                fusion, cache, input_ids, attention_mask, prompt_length, own, own_mask
             )
-        if cache is not None and cache.get_seq_length() > 0:
-            raise ValueError("give reasoner_input_ids once, with the prompt: the cache keeps them")
-        if reasoner_mask is None:
-            reasoner_mask = torch.ones_like(reasoner_input_ids)
-        positions = _positions(reasoner_input_ids, reasoner_mask, 0)
-        own = {**shared, "attention_mask": reasoner_mask, "position_ids": positions}
-        thoughts = self._think(reasoner_input_ids, cache, own)
+        device = self.reasoner.device  # the Generator's, or a second one
+        moved = {k: v.to(device) if isinstance(v, Tensor) else v for k, v in inputs.items()}
+        moved[CACHE_NAME] = cache.reasoner if cache is not None else None
+        hidden = self.reasoner(**moved).last_hidden_state.to(input_ids.device)
+        if own is not None:
+            hidden = align(hidden, inputs["attention_mask"], position_ids, attention_mask)
+        if cache is not None and cache.norm is not None:
+            fusion.norm = cache.norm  # measuring it reads the whole table: once a text
+        thoughts = fusion.normalize(hidden)
+        entering = shift(thoughts, None if cache is None else cache.last_thought())
+        gate = fusion.gate(position_ids, attention_mask, prompt_length, own_prompt)
         if cache is not None:
-            cache.reasoner_mask = reasoner_mask
-        return align(thoughts, reasoner_mask, shared["position_ids"], shared["attention_mask"])
-
-    def _shift(self, thoughts: Tensor, cache: FlyThinkerCache | None) -> Tensor:
-        """norm(r), moved right by one across the border to the cached tokens."""
-        if cache is None:
-            norm = mean_embedding_norm(self.get_input_embeddings())
-            return shift(rescale(thoughts, norm), None)
-        if cache.norm is None:  # reads the whole table: once a text, not once a token
-            cache.norm = mean_embedding_norm(self.get_input_embeddings())
-        last = cache.last_thought()
-        cache.append(thoughts)
-        return shift(
-            rescale(thoughts, cache.norm), None if last is None else rescale(last, cache.norm)
-        )
-
-
-def _table_name(prefix: str, part: PreTrainedModel) -> str:
-    """The parameter name of a part's embedding table."""
-    table = part.get_input_embeddings().weight
-    return next(f"{prefix}.{name}" for name, weight in part.named_parameters() if weight is table)
-
-
-def _positions(input_ids: Tensor, attention_mask: Tensor | None, past: int) -> Tensor:
-    """Positions counted over real tokens, int64 [batch or 1, seq]."""
-    seq = input_ids.shape[1]
-    if attention_mask is None or attention_mask.ndim != 2:
-        return torch.arange(past, past + seq, device=input_ids.device)[None]
-    return (attention_mask.long().cumsum(-1) - 1).clamp_min(0)[:, -seq:]
+            cache.norm = fusion.norm
+            cache.append(thoughts)
+        return Reasoning(hidden, thoughts, entering, gate)

@@ -119,6 +119,12 @@ def check_same_table(generator: PreTrainedModel, reasoner: PreTrainedModel) -> N
         )
 
 
+def table_name(prefix: str, part: PreTrainedModel) -> str:
+    """The parameter name of a part's embedding table."""
+    table = part.get_input_embeddings().weight
+    return next(f"{prefix}.{name}" for name, weight in part.named_parameters() if weight is table)
+
+
 def _vocabulary(source: str | PreTrainedModel) -> dict[str, int] | None:
     name = source.config._name_or_path if isinstance(source, PreTrainedModel) else source
     try:

@@ -86,6 +86,26 @@ def point_curves(curves: Sequence[list[dict[str, Any]]], xlabel: str) -> str:
         return _svg(figure)
 
 
+def curves(lines: Sequence[tuple[Sequence[float], Sequence[float]]], xlabel: str) -> str:
+    """SVG of losses (nats/token) by what they cost: the x and y of each method's points."""
+    with mpl.rc_context(_STYLE | {"svg.hashsalt": f"curves-{xlabel}"}):
+        figure, axes = _figure(xlabel, "nats/token")
+        for i, (x, y) in enumerate(lines):
+            axes.plot(x, y, color=_series(i), linewidth=1.8, marker="o", markersize=4)
+        return _svg(figure)
+
+
+def frontier(places: Sequence[tuple[float, float]], best: Sequence[tuple[float, float]]) -> str:
+    """SVG of loss (nats/token) by milliseconds a token: a dot a method, a step line by `best`."""
+    with mpl.rc_context(_STYLE | {"svg.hashsalt": "frontier"}):
+        figure, axes = _figure("ms a token", "nats/token")
+        if best:
+            axes.step(*zip(*best, strict=True), where="post", color=_LINES, linewidth=1.5)
+        for i, (x, y) in enumerate(places):
+            axes.plot(x, y, color=_series(i), marker="o", markersize=7, linestyle="")
+        return _svg(figure)
+
+
 def scatter(groups: Sequence[NDArray], name: str) -> str:
     """SVG of a map without axes: the points [n, 2] of up to `len(MARKERS)` groups.
 

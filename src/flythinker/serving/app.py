@@ -52,7 +52,7 @@ def create_app(settings: ServerSettings, store: Store, engine: Engine) -> FastAP
     app.state.store = store
     app.state.engine = engine
     app.state.prompter = Prompter(engine)
-    app.state.metrics = metrics = Metrics(engine)
+    app.state.metrics = metrics = Metrics(engine, store)
     app.state.started = int(time.time())
     app.include_router(completions.router)
     app.include_router(documents.router)
@@ -71,16 +71,20 @@ def create_app(settings: ServerSettings, store: Store, engine: Engine) -> FastAP
 
     @app.get("/ready")
     async def ready() -> Response:
-        """Whether to send requests here: 503 while it shuts down or cannot write."""
+        """Whether to send requests here: 503 while it shuts down or cannot write.
+
+        With `"disk": "full"` texts are written, and documents read and deleted, but not added.
+        """
         if not engine.ready:
             return JSONResponse({"status": "not ready"}, status_code=503)
         await run_in_threadpool(store.check)
-        return JSONResponse({"status": "ready"})
+        room = await run_in_threadpool(store.room)
+        return JSONResponse({"status": "ready", "disk": "full" if room.full else "ok"})
 
     @app.get("/metrics", response_class=PlainTextResponse)
     async def measured() -> Response:
         """For Prometheus."""
-        return Response(metrics.page(), media_type=CONTENT_TYPE_LATEST)
+        return Response(await run_in_threadpool(metrics.page), media_type=CONTENT_TYPE_LATEST)
 
     page = make_page(app)
     app.router.routes.append(_PageMount("/", page))  # the last

@@ -4,17 +4,19 @@ import difflib
 import os
 import typing
 from collections.abc import Iterable
-from dataclasses import MISSING, dataclass, field, fields
+from dataclasses import MISSING, dataclass, field, fields, is_dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, cast
 
 import torch
 import yaml
 from pydantic import ConfigDict, TypeAdapter, ValidationError
 from transformers import TrainingArguments
 
+from flythinker.backbones.scratch import Sizes
 from flythinker.data.prompt import PromptConfig
 from flythinker.errors import FlyThinkerError
+from flythinker.hardware import hardware, processor, warn_if_slow
 from flythinker.model.config import Injection, Projection
 
 
@@ -23,16 +25,19 @@ class ModelSection:
     """Which models, and how thoughts meet the Generator (see `FlyThinkerConfig`).
 
     Attributes:
-        generator: hub name, local folder or `smollm2-135m`.
-        reasoner: the same kinds of name; `null` trains the Generator alone (SFT).
+        generator: hub name, local folder, `smollm2-135m`, or the sizes of a model from scratch.
+        reasoner: the same kinds of name, or sizes where the Generator has sizes; `null` trains the
+            Generator alone (SFT).
+        vocabulary: of the tokenizer that parts from scratch get, made of the texts of `data.train`.
         reasoner_layers: keep only the Reasoner's first N layers.
         dtype: of the weights in memory and on disk.
         attn_implementation: as in transformers (`sdpa`, `eager`, `flash_attention_2`, …); default:
             what transformers chooses. For short rows on a CPU, `eager` is the fastest.
     """
 
-    generator: str
-    reasoner: str | None = None
+    generator: str | Sizes
+    reasoner: str | Sizes | None = None
+    vocabulary: int | None = None
     reasoner_layers: int | None = None
     fusion_weight: float = 0.5
     injection: Injection = "global"
@@ -40,6 +45,30 @@ class ModelSection:
     share_embeddings: bool = False
     dtype: Literal["float32", "bfloat16"] = "float32"
     attn_implementation: str | None = None
+
+    def __post_init__(self) -> None:
+        scratch = isinstance(self.generator, Sizes)
+        if self.reasoner is not None and isinstance(self.reasoner, Sizes) != scratch:
+            raise ValueError("generator and reasoner must both be names, or both be sizes")
+        if scratch and self.vocabulary is None:
+            raise ValueError("a model from scratch needs a vocabulary, such as vocabulary: 2048")
+        if not scratch and self.vocabulary is not None:
+            raise ValueError("vocabulary is for models from scratch; a named one brings its own")
+        if scratch and self.reasoner_layers is not None:
+            raise ValueError("reasoner_layers is for named models; set the layers of reasoner")
+
+    def pretrained(self) -> str:
+        """The name of the Generator, for what writes with it untrained.
+
+        Raises:
+            FlyThinkerError: it is trained from scratch.
+        """
+        if isinstance(self.generator, Sizes):
+            raise FlyThinkerError(
+                "model.generator is trained from scratch, but this method needs one that writes "
+                "before it is trained: name a pretrained model"
+            )
+        return self.generator
 
 
 @dataclass
@@ -57,12 +86,15 @@ class DataSection:
     """Example files (`flythinker data build`), and how many examples of them to use.
 
     The first `max_validation` examples of a fixed shuffle are used, the same for every method.
+    `loss_on` says what is learned: the response, or `all` of the row, as from scratch, where the
+    prompt is text to learn from as well. Losses that are measured are always the response's.
     """
 
     train: str
     validation: str | None = None
     max_train: int | None = None
     max_validation: int | None = None
+    loss_on: Literal["response", "all"] = "response"
 
 
 @dataclass
@@ -70,6 +102,8 @@ class FlyThinkerTrainingArguments(TrainingArguments):
     """transformers' `TrainingArguments` and what two parts need.
 
     Attributes:
+        bf16: compute in bf16; `auto`, as it is given, becomes whether the hardware multiplies bf16
+            natively, and `bf16_asked` keeps what was given.
         reasoner_learning_rate: of the Reasoner; default: `learning_rate`, which is the Generator's.
         projection_learning_rate: of the linear projection; default: `reasoner_learning_rate`.
         fusion_warmup_steps: ramp λ linearly from 0 over this many optimizer steps.
@@ -82,6 +116,8 @@ class FlyThinkerTrainingArguments(TrainingArguments):
             run may go on with more or fewer of them.
     """
 
+    bf16: bool | Literal["auto"] = "auto"
+    bf16_asked: bool | Literal["auto"] = field(init=False, repr=False, default="auto")
     reasoner_learning_rate: float | None = None
     projection_learning_rate: float | None = None
     fusion_warmup_steps: int = 0
@@ -96,6 +132,17 @@ class FlyThinkerTrainingArguments(TrainingArguments):
             self.load_best_model_at_end = True
         if self.global_batch_size is not None:
             self.gradient_accumulation_steps = self._accumulation(self.global_batch_size)
+        self.bf16_asked = self.bf16
+        computing = processor() if self.use_cpu else hardware()  # type: ignore[has-type]
+        # transformers refuses bf16 on a CPU that it was not told to use
+        self.use_cpu = computing.device == "cpu"
+        if self.bf16 == "auto":
+            self.bf16 = computing.native_bf16 and not self.fp16
+        elif self.bf16:
+            warn_if_slow(torch.bfloat16, "training.bf16", computing)
+        # what our configs call `gradient_checkpointing` has another name since transformers 5.24
+        if getattr(self, "activation_checkpointing", True) is None:
+            self.activation_checkpointing = self.gradient_checkpointing
         super().__post_init__()
 
     def _accumulation(self, rows: int) -> int:
@@ -151,9 +198,9 @@ _TRAINING_DEFAULTS = {
     "prediction_loss_only": True,
     "report_to": ["tensorboard"],
     "logging_steps": 10,
+    # transformers shows no bar where its own messages are silenced, as our command line does
+    "disable_tqdm": False,
     "save_total_limit": 2,
-    # transformers refuses bf16 on a CPU that it was not told to use
-    "use_cpu": not torch.accelerator.is_available(),
 }
 
 
@@ -221,6 +268,8 @@ def read_yaml(path: Path) -> dict[str, Any]:
 def apply_override(raw: dict[str, Any], override: str, known: Iterable[str]) -> None:
     """Set one key (`section.key=value`) or drop a whole section (`lora=null`) of `raw`.
 
+    A key of a key is set as well: `model.generator.layers=8`.
+
     Raises `FlyThinkerError` for what is not of that form or not of the `known` sections.
     """
     known = list(known)
@@ -235,9 +284,16 @@ def apply_override(raw: dict[str, Any], override: str, known: Iterable[str]) -> 
         raw[section] = None
         return
     try:
-        raw[section] = (raw.get(section) or {}) | {key: yaml.safe_load(value)}
+        parsed = yaml.safe_load(value)
     except yaml.YAMLError:
         raise FlyThinkerError(f"--set {override}: the value is not valid YAML") from None
+    *path, last = [section, *key.split(".")]
+    values = raw
+    for name in path:
+        inner = values.get(name)
+        values[name] = dict(inner) if isinstance(inner, dict) else {}
+        values = values[name]
+    values[last] = parsed
 
 
 def check_keys(values: Iterable[Any], known: Iterable[str], where: str, kind: str) -> None:
@@ -277,6 +333,9 @@ def convert_values(values: dict[str, Any], hints: dict[str, Any], where: str) ->
 
 
 def _convert(value: Any, hint: Any, where: str, name: str) -> Any:
+    sections = [option for option in typing.get_args(hint) if is_dataclass(option)]
+    if sections and isinstance(value, dict):
+        return build_section(cast(type, sections[0]), value, f"{where}.{name}")
     adapter = TypeAdapter(hint, config=ConfigDict(arbitrary_types_allowed=True))
     try:
         return adapter.validate_python(value)

@@ -10,21 +10,35 @@ from typing import Any
 import torch
 import yaml
 from torch import Tensor
-from transformers import PreTrainedModel, PreTrainedTokenizerBase, set_seed
+from transformers import (
+    AutoModel,
+    AutoModelForCausalLM,
+    PreTrainedModel,
+    PreTrainedTokenizerBase,
+    set_seed,
+)
 from transformers.integrations.deepspeed import unset_hf_deepspeed_config
 
+from flythinker.backbones.scratch import Sizes, trained_tokenizer
+from flythinker.data import batch
 from flythinker.data.batch import Collator, Row, encode
+from flythinker.data.encoded import encode_file
 from flythinker.data.example import Example, read_examples, sample_examples
 from flythinker.data.prompt import PromptConfig
+from flythinker.disk import named_when_full
 from flythinker.errors import FlyThinkerError
 from flythinker.files import atomic_write
+from flythinker.hardware import choose_dtype
 from flythinker.model import FlyThinkerForCausalLM
 from flythinker.model_folder import load_tokenizer, save_model_folder
 from flythinker.training.config import LoraSection, ModelSection, RunConfig
 from flythinker.training.processes import explained_loss, whole_state
+from flythinker.training.room import RoomCheck
 from flythinker.training.trainer import FlyThinkerTrainer
 
 _CONFIG_FILE = "config.yaml"
+# a description holds one of them, see `_describe`
+_BATCH_SIZES = {"global_batch_size", "gradient_accumulation_steps"}
 # the training arguments that a model card shows
 _SHOWN = (
     "learning_rate",
@@ -75,6 +89,7 @@ def train(config: RunConfig, restart: bool = False, recipe: Recipe = DEFAULT_REC
 
     Raises:
         FlyThinkerError: `output_dir` holds a run with other settings, or bad data.
+        DiskFull: there is no room, or there surely would be none; see `RoomCheck`.
     """
     output = Path(config.training.output_dir)
     model_folder = output / "model"
@@ -89,7 +104,8 @@ def train(config: RunConfig, restart: bool = False, recipe: Recipe = DEFAULT_REC
             shutil.rmtree(unfinished)
 
     trainer = build_trainer(config, recipe)
-    with explained_loss():
+    trainer.add_callback(RoomCheck(trainer.model, config.training))
+    with explained_loss(), named_when_full(output):
         trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
         state = whole_state(trainer)
         if trainer.is_world_process_zero():
@@ -104,7 +120,7 @@ def _save(
     """Write the model folder; `state` is what `whole_state` says."""
     model = trainer.model
     if state is not None:
-        model = build_model(config.model, config.lora)
+        model = build_model(config.model, config.lora, trainer.processing_class)
         model.load_state_dict(state)
     training = {
         "log_history": trainer.state.log_history,
@@ -124,19 +140,32 @@ def build_trainer(config: RunConfig, recipe: Recipe = DEFAULT_RECIPE) -> FlyThin
         FlyThinkerError: see `load_rows` and `build_model`.
     """
     set_seed(config.training.seed)
-    try:
-        tokenizer = load_tokenizer(config.model.generator)
-    except (ValueError, OSError) as error:
-        raise FlyThinkerError(f"model.generator: {error}") from error
+    tokenizer = run_tokenizer(config)
     rows, validation = load_rows(config, tokenizer, recipe.encode)
     return recipe.trainer(
-        model=build_model(config.model, config.lora),
+        model=build_model(config.model, config.lora, tokenizer),
         args=config.training,
         train_dataset=rows,
         eval_dataset=validation,
         data_collator=recipe.collator(tokenizer.pad_token_id),
         processing_class=tokenizer,
     )
+
+
+def run_tokenizer(config: RunConfig) -> PreTrainedTokenizerBase:
+    """The Generator's tokenizer; for one from scratch, that of the training texts.
+
+    Raises:
+        FlyThinkerError: a name that does not work, or see `trained_tokenizer`.
+    """
+    model = config.model
+    if isinstance(model.generator, Sizes):
+        assert model.vocabulary is not None
+        return load_tokenizer(str(trained_tokenizer(config.data.train, model.vocabulary)))
+    try:
+        return load_tokenizer(model.generator)
+    except (ValueError, OSError) as error:
+        raise FlyThinkerError(f"model.generator: {error}") from error
 
 
 def last_checkpoint(output: Path) -> Path | None:
@@ -153,38 +182,64 @@ def last_checkpoint(output: Path) -> Path | None:
 def load_rows(
     config: RunConfig, tokenizer: PreTrainedTokenizerBase, encode: Encode = encode
 ) -> tuple[list[Row], list[Row] | None]:
-    """Encoded training and validation examples."""
+    """Encoded training and validation examples.
+
+    Rows of the ordinary `encode` are kept in the user's cache, see `encode_file`.
+    """
     data = config.data
-    rows = encode(
-        sample_examples(read_examples(data.train), data.max_train), tokenizer, config.prompt
-    )
+
+    def read(path: str, limit: int | None) -> list[Row]:
+        if encode is batch.encode:
+            return encode_file(path, limit, tokenizer, config.prompt)
+        return encode(sample_examples(read_examples(path), limit), tokenizer, config.prompt)
+
+    rows = read(data.train, data.max_train)
+    if data.loss_on == "all":
+        if encode is not batch.encode:
+            raise FlyThinkerError(
+                "data.loss_on: this method makes rows of its own, of which only the response can "
+                "be learned: leave it at response"
+            )
+        rows = [{**row, "labels": row["input_ids"]} for row in rows]
     if not rows:
         raise FlyThinkerError(f"{data.train}: no examples to train on")
     if data.validation is None:
         if config.training.eval_strategy != "no":
             raise FlyThinkerError("training.eval_strategy needs data.validation: name a file")
         return rows, None
-    examples = sample_examples(read_examples(data.validation), data.max_validation)
-    validation = encode(examples, tokenizer, config.prompt)
+    validation = read(data.validation, data.max_validation)
     if not validation:
         raise FlyThinkerError(f"{data.validation}: no examples to evaluate on")
     return rows, validation
 
 
-def build_model(section: ModelSection, lora: LoraSection | None) -> PreTrainedModel:
-    """Join the two pretrained parts, with adapters if asked for.
+def build_model(
+    section: ModelSection,
+    lora: LoraSection | None,
+    tokenizer: PreTrainedTokenizerBase | None = None,
+) -> PreTrainedModel:
+    """Join the two parts, pretrained or from scratch, with adapters if asked for.
+
+    Parts from scratch need the `tokenizer`. They are drawn in turn, the Generator first: with one
+    seed it is the same with and without a Reasoner.
 
     Raises:
         FlyThinkerError: a setting or a name that does not work, with the reason.
     """
     unset_hf_deepspeed_config()  # ZeRO-3 cuts the whole model, not its parts while they are made
     settings = {f.name: getattr(section, f.name) for f in fields(section)}
-    settings["dtype"] = getattr(torch, section.dtype)
+    del settings["vocabulary"]  # it is the tokenizer's
+    settings["dtype"] = choose_dtype(None, getattr(torch, section.dtype), "model.dtype")
     if section.reasoner is None and section.fusion_weight != 0:
         raise FlyThinkerError(
             "model: without a reasoner this is SFT: set model.fusion_weight to 0 (or name one)"
         )
     try:
+        for part, auto in (("generator", AutoModelForCausalLM), ("reasoner", AutoModel)):
+            if isinstance(sizes := settings[part], Sizes):
+                assert tokenizer is not None
+                sizes = sizes.config(tokenizer, section.attn_implementation)
+                settings[part] = auto.from_config(sizes, dtype=settings["dtype"])
         model = FlyThinkerForCausalLM.from_generator_reasoner_pretrained(**settings)
     except (ValueError, OSError) as error:
         raise FlyThinkerError(f"model: {error}") from error
@@ -207,13 +262,26 @@ def _claim(output: Path, config: RunConfig, started: bool) -> None:
     """Note the settings in `output_dir`, so that a started run never goes on with other ones."""
     described = yaml.safe_dump(_describe(config), sort_keys=False)
     file = output / _CONFIG_FILE
-    if started and file.exists() and file.read_text() != described:
+    if started and file.exists() and not _agree(file.read_text(), described):
         raise FlyThinkerError(
             f"{output} holds a run with other settings (see {file}): choose another "
             "training.output_dir, or start over with --restart"
         )
     with atomic_write(file) as handle:
         handle.write(described)
+
+
+def _agree(before: str, now: str) -> bool:
+    """Whether two descriptions are of one run.
+
+    A newer transformers has training arguments that an older one has not: these do not count, so
+    that an update does not strand a started run.
+    """
+    first, second = yaml.safe_load(before), yaml.safe_load(now)
+    known = (first["training"].keys() & second["training"].keys()) | _BATCH_SIZES
+    for described in (first, second):
+        described["training"] = {key: described["training"].get(key) for key in known}
+    return first == second
 
 
 def _forget(output: Path) -> None:
@@ -228,11 +296,12 @@ def _forget(output: Path) -> None:
 def _describe(config: RunConfig) -> dict[str, Any]:
     described = asdict(config) | {"training": config.training.to_dict()}
     # a date; and what may differ between processes, and between a run and its resumption
-    varying = ["logging_dir", "local_rank"]
+    varying = ["logging_dir", "local_rank", "use_cpu"]
     if config.training.global_batch_size is None:
         varying.append("global_batch_size")
     else:
         varying.append("gradient_accumulation_steps")  # follows from the number of processes
     for name in varying:
         described["training"].pop(name, None)
+    described["training"]["bf16"] = config.training.bf16_asked  # `auto` may differ elsewhere
     return described

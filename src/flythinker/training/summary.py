@@ -1,10 +1,19 @@
 """What a finished training says at its end."""
 
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from rich.table import Table
 
 from flythinker.model_folder import read_training
+
+
+def training_seconds(history: Sequence[Mapping[str, Any]]) -> float:
+    """How long a training took, by its `log_history`; of a resumed one, what ended it."""
+    # a run that counts its tokens notes the time so far with every loss
+    ends = [entry for entry in history if "train_samples_per_second" in entry]
+    return sum(entry["train_runtime"] for entry in ends)
 
 
 def summary(folder: Path) -> Table:
@@ -13,7 +22,7 @@ def summary(folder: Path) -> Table:
     history = training["log_history"]
     train = [entry["loss"] for entry in history if "loss" in entry]
     held_out = [entry["eval_loss"] for entry in history if "eval_loss" in entry]
-    seconds = sum(entry.get("train_runtime", 0.0) for entry in history)
+    seconds = training_seconds(history)
     table = Table(title=str(folder), show_header=False)
     table.add_row("steps", str(training["steps"]))
     if train:

@@ -2,17 +2,29 @@
 
 from collections.abc import Iterator, Sequence
 from itertools import islice
+from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, Sampler
-from transformers import EarlyStoppingCallback, Trainer, TrainerCallback, TrainerState
+from transformers import (
+    EarlyStoppingCallback,
+    PrinterCallback,
+    ProgressCallback,
+    Trainer,
+    TrainerCallback,
+    TrainerState,
+)
 from transformers.trainer_pt_utils import LengthGroupedSampler
+from transformers.trainer_utils import TrainOutput
 
 from flythinker.data.batch import IGNORED, Row, predicting_columns
+from flythinker.disk import named_when_full
 from flythinker.errors import FlyThinkerError
+from flythinker.progress import in_terminal
 from flythinker.training.config import FlyThinkerTrainingArguments
+from flythinker.training.progress import ProgressLines
 
 
 class EpochSeededSampler(LengthGroupedSampler):
@@ -76,8 +88,21 @@ class FlyThinkerTrainer(Trainer):
                     if part_of(name) == part:
                         parameter.requires_grad_(False)
         self.add_callback(_EpochOrder())
+        self._lines = ProgressLines()
+        if not in_terminal():
+            # not by `args.disable_tqdm`, which is a setting of the run and noted with it
+            self.remove_callback(ProgressCallback)
+            self.remove_callback(PrinterCallback)
+            self.add_callback(self._lines)
         if self.args.early_stopping_patience is not None:
             self.add_callback(EarlyStoppingCallback(self.args.early_stopping_patience))
+
+    def train(self, *args: Any, **kwargs: Any) -> TrainOutput:
+        """As transformers'."""
+        try:
+            return super().train(*args, **kwargs)
+        finally:
+            self._lines.stop()
 
     def create_optimizer(self, model: nn.Module | None = None) -> torch.optim.Optimizer:
         """AdamW (or `args.optim`) with one learning rate a part; no decay of norms and biases."""
@@ -123,7 +148,7 @@ class FlyThinkerTrainer(Trainer):
         }
         if model.training:
             inputs["loss_only"] = not return_outputs
-            inputs["draft_loss_weight"] = self.args.draft_loss_weight
+            inputs.setdefault("draft_loss_weight", self.args.draft_loss_weight)
         else:
             # The Trainer averages batch losses by rows; with this divisor it gets nats per token.
             # It goes straight to the model: the Trainer would multiply by the number of processes.
@@ -138,6 +163,11 @@ class FlyThinkerTrainer(Trainer):
         """
         rows = self.eval_dataset if eval_dataset is None else eval_dataset
         return super().get_eval_dataloader([*rows, *self._fillers(rows)])
+
+    def _save_checkpoint(self, *args: Any, **kwargs: Any) -> None:
+        folder = Path(self.args.output_dir) / f"checkpoint-{self.state.global_step}"
+        with named_when_full(folder):
+            super()._save_checkpoint(*args, **kwargs)
 
     def _fillers(self, rows: Sequence[Row]) -> list[Row]:
         if self.args.world_size == 1:

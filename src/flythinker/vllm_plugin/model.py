@@ -14,7 +14,7 @@ from vllm.model_executor.model_loader.utils import initialize_model
 from vllm.model_executor.models.utils import AutoWeightsLoader
 
 from flythinker.model import FlyThinkerConfig
-from flythinker.model.fusion import fuse, mean_embedding_norm, rescale, thought_gate
+from flythinker.model.fusion import Fusion, mean_embedding_norm
 from flythinker.vllm_plugin.settings import FAMILIES
 from flythinker.vllm_plugin.thoughts import ThoughtCache
 
@@ -28,7 +28,7 @@ class FlyThinkerForCausalLM(nn.Module):
         generator: vLLM's causal LM of its family.
         reasoner: vLLM's backbone of its family; `None` at λ = 0.
         projection: the d_R → d_G map, the same on every rank; `None` with `projection="pad"`.
-        thoughts: those of all tokens in the cache, rescaled.
+        thoughts: those of all tokens in the cache.
     """
 
     generator: Any  # vLLM's classes are unknown to mypy
@@ -74,13 +74,17 @@ class FlyThinkerForCausalLM(nn.Module):
         """
         if self.reasoner is None:
             return self.generator(input_ids, positions)
-        thoughts = self.reasoner(input_ids, positions, None)
+        fusion = self._fusion()
+        thoughts = fusion.normalize(self.reasoner(input_ids, positions, None))
         inputs = self.inputs[: len(input_ids)]
         inputs.copy_(self.embed_input_ids(input_ids))
         metadata = self.thoughts.metadata()
         if metadata is not None:
-            earlier = self.thoughts(rescale(thoughts, self.norm), metadata)
-            self._add(inputs[: len(earlier)], earlier, positions, metadata.prompt_length)
+            entering = self.thoughts(thoughts, metadata)  # those about the tokens before
+            tokens = len(entering)  # CUDA graphs may pad the others
+            ends = metadata.prompt_length
+            gate = fusion.gate(positions[None, :tokens], None, None if ends is None else ends[None])
+            inputs[:tokens].copy_(fusion.add(inputs[:tokens], entering, gate[0]))
         return self.generator(None, positions, inputs_embeds=inputs)
 
     def compute_logits(self, hidden_states: Tensor) -> Tensor | None:
@@ -109,14 +113,11 @@ class FlyThinkerForCausalLM(nn.Module):
                     yield "reasoner.embed_tokens.weight", weight
             yield name, weight
 
-    def _add(
-        self, embeds: Tensor, thoughts: Tensor, positions: Tensor, prompt_length: Tensor | None
-    ) -> None:
-        """Add to the embeddings [tokens, d_G], in place, the thoughts about the tokens before."""
-        places = positions[None, : len(embeds)]  # CUDA graphs may pad it
-        lengths = None if prompt_length is None else prompt_length[None]
-        gate = thought_gate(places, None, self.config.injection, lengths)[0]
-        embeds.copy_(fuse(embeds, thoughts, gate, self.config.fusion_weight, self.projection))
+    def _fusion(self) -> Fusion:
+        """How thoughts enter, with the norm of the whole table."""
+        fusion = Fusion(self.config, self.projection, self.generator.model.embed_tokens)
+        fusion.norm = self.norm
+        return fusion
 
 
 def _build(vllm_config: VllmConfig, part: str, config: PreTrainedConfig, kind: str) -> nn.Module:

@@ -8,6 +8,7 @@ from vllm.model_executor.models.config import VerifyAndUpdateConfig
 
 from flythinker.errors import FlyThinkerError
 from flythinker.model import FlyThinkerConfig
+from flythinker.model.fusion import needs_prompt_length
 from flythinker.model_folder import read_prompt
 
 FAMILIES = {"llama": "Llama", "qwen2": "Qwen2", "qwen3": "Qwen3"}
@@ -48,7 +49,7 @@ class FlyThinkerSettings(VerifyAndUpdateConfig):
                 "this model's Reasoner reads a prompt of its own (prompt.reasoner_k), for which "
                 "vLLM's requests have no place: use `flythinker serve` without vLLM"
             )
-        if config.injection != "global":
+        if needs_prompt_length(config.injection):
             _ask_for_prompt_lengths(config, vllm_config)
 
 

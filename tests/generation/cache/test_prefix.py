@@ -4,10 +4,10 @@ import copy
 
 import pytest
 import torch
+from given_texts import GivenTexts
 from torch.testing import assert_close
 
 from flythinker.generation.cache.prefix import Prefix, PrefixCache
-from flythinker.generation.runner import Engine
 from tiny import PLAIN, TOLERANCE, VARIANTS, random_ids, tiny_flythinker
 
 
@@ -17,54 +17,54 @@ def prompts(shared: int, *lengths: int) -> list[list[int]]:
     return [profile + random_ids(n, seed=10 + n).tolist() for n in lengths]
 
 
-def read_on(engine, tokens):
-    """The logits of a text that goes on."""
-    last = len(engine.places) - 1
-    return torch.cat([engine.read(torch.tensor([[t]]), last)[0] for t in tokens])
+def read_on(given, tokens):
+    """The logits of the last text, when all go on."""
+    texts = len(given.scheduler.slots)
+    return torch.cat([given.read(torch.tensor([[t]] * texts))[-1] for t in tokens])
 
 
 @pytest.mark.parametrize("variant", VARIANTS, ids=str)
 def test_a_prompt_read_in_part_is_the_prompt_read_whole(variant):
     model = tiny_flythinker(variant)
-    plain, cached = Engine(copy.deepcopy(model), 3), Engine(model, 3, prefix_bytes=2**20)
+    plain, cached = GivenTexts(copy.deepcopy(model), 3), GivenTexts(model, 3, prefix_bytes=2**20)
     for prompt in prompts(20, 7, 4, 9):
         assert_close(cached.join(prompt), plain.join(prompt), **TOLERANCE)
         assert_close(read_on(cached, [5, 9, 7]), read_on(plain, [5, 9, 7]), **TOLERANCE)
     parts = 2
-    assert cached.prefixes.hits == parts * 2 * 20
-    assert plain.prefixes.hits == 0
+    assert cached.runner.prefixes.hits == parts * 2 * 20
+    assert plain.runner.prefixes.hits == 0
 
 
 def test_nothing_is_read_from_another_owners_prompts():
-    engine = Engine(tiny_flythinker(PLAIN), 4, prefix_bytes=2**20)
+    given = GivenTexts(tiny_flythinker(PLAIN), 4, prefix_bytes=2**20)
     (prompt,) = prompts(0, 30)
     for owner in ("ann", "bob"):
-        engine.join(prompt, owner=owner)
-    assert engine.prefixes.hits == 0
+        given.join(prompt, owner=owner)
+    assert given.runner.prefixes.hits == 0
     parts = 2
-    engine.join(prompt, owner="ann")
-    assert engine.prefixes.hits == parts * 29
+    given.join(prompt, owner="ann")
+    assert given.runner.prefixes.hits == parts * 29
 
 
 def test_the_same_prompt_again_reads_one_token(monkeypatch):
-    engine = Engine(tiny_flythinker(PLAIN), 3, prefix_bytes=2**20)
+    given = GivenTexts(tiny_flythinker(PLAIN), 3, prefix_bytes=2**20)
     (prompt,) = prompts(0, 30)
-    first = engine.join(prompt)
+    first = given.join(prompt)
     read = []
-    write = engine._write
+    logits = given.runner.generator.logits
 
-    def counting(first, ids, *args, **kwargs):
-        read.append(ids.shape[1])
-        return write(first, ids, *args, **kwargs)
+    def counting(embeds, *args, **kwargs):
+        read.append(embeds.shape[1])
+        return logits(embeds, *args, **kwargs)
 
-    monkeypatch.setattr(engine, "_write", counting)
-    assert_close(engine.join(prompt), first, **TOLERANCE)
+    monkeypatch.setattr(given.runner.generator, "logits", counting)
+    assert_close(given.join(prompt), first, **TOLERANCE)
     assert read == [1]
 
 
 def test_reasoner_and_generator_each_reuse_their_own_prompts():
     model = tiny_flythinker(PLAIN)
-    plain, cached = Engine(copy.deepcopy(model), 4), Engine(model, 4, prefix_bytes=2**20)
+    plain, cached = GivenTexts(copy.deepcopy(model), 4), GivenTexts(model, 4, prefix_bytes=2**20)
     (first, second), (own, other) = prompts(6, 3, 5), prompts(40, 4, 8)
     for prompt, reasoner in ((first, own), (second, other), (second, None), (first, other)):
         assert_close(cached.join(prompt, reasoner), plain.join(prompt, reasoner), **TOLERANCE)

@@ -5,7 +5,7 @@ import logging
 import math
 import time
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from functools import partial
 from queue import Empty, SimpleQueue
@@ -20,7 +20,8 @@ from flythinker.generation.backends.protocol import (
     TokenLogprob,
     TokenText,
 )
-from flythinker.generation.writer import Writer, Writing
+from flythinker.generation.sequence import Sequence
+from flythinker.generation.writer import Writer
 from flythinker.serving.api.errors import ApiError
 
 logger = logging.getLogger(__name__)
@@ -53,21 +54,21 @@ class LocalEngine:
         self.tokenizer = personal.tokenizer
         self.prompt_config = personal.prompt
         self.context_length = personal.model.config.get_text_config().max_position_embeddings
-        self.has_fusion_weight = writer.engine.thinks
+        self.has_fusion_weight = writer.runner.thinks
         self.fusion_weight = personal.model.config.fusion_weight
-        self.has_effects = writer.engine.thinks and writer.slots > 1
+        self.has_effects = writer.runner.thinks and writer.scheduler.capacity > 1
         self._writer = writer
-        self._room = writer.slots + max_queue
+        self._room = writer.scheduler.capacity + max_queue
         self._open = 0  # texts taken and not over; the event loop's
         self._ends: deque[float] = deque(maxlen=16)  # when the last texts were over; the loop's
         self._closing = False
         self._failed_steps = 0
-        self._texts: dict[Writing, _Text] = {}  # being written or waiting; the thread's
+        self._texts: dict[Sequence, _Text] = {}  # being written or waiting; the thread's
         self._inbox: SimpleQueue[Callable[[], None] | None] = SimpleQueue()
         self._thread = Thread(target=self._run, name="writer", daemon=True)
         self._thread.start()
 
-    def generate(self, tasks: Sequence[Task]) -> Pieces:
+    def generate(self, tasks: Collection[Task]) -> Pieces:
         """See `Engine`. A request alone may be larger than the queue; beside others it must fit."""
         if self._closing:
             raise _shutting_down()
@@ -96,8 +97,8 @@ class LocalEngine:
 
     def stats(self) -> Stats:
         """See `Engine`."""
-        writer, prefixes = self._writer, self._writer.engine.prefixes
-        working = min(len(writer.working), self._open)
+        writer, prefixes = self._writer, self._writer.runner.prefixes
+        working = min(len(writer.scheduler.running), self._open)
         return Stats(
             self._open - working,
             working,
@@ -143,8 +144,8 @@ class LocalEngine:
                 self._give_up()
             else:
                 self._failed_steps = 0
-                for writing, added in changed:
-                    self._send(writing, added)
+                for sequence, added in changed:
+                    self._send(sequence, added)
         for text in self._texts.values():
             self._hand_over(text, _shutting_down())
 
@@ -167,40 +168,40 @@ class LocalEngine:
             self._texts[self._writer.submit(task.prompt, task.sampling, task.owner)] = text
 
     def _cancel(self, texts: list[_Text]) -> None:
-        for writing, text in list(self._texts.items()):
+        for sequence, text in list(self._texts.items()):
             if text in texts:
-                writing.cancel()
-                del self._texts[writing]
+                sequence.cancel()
+                del self._texts[sequence]
                 self._hand_over(text, None)
 
     def _give_up(self) -> None:
         """End the texts that a failed step was writing; those that wait have lost nothing."""
         self._writer.abandon()
-        for writing in set(self._texts) - set(self._writer.waiting):
+        for sequence in set(self._texts) - set(self._writer.scheduler.waiting):
             error = ApiError(500, "the engine failed on this text", "server_error")
-            self._hand_over(self._texts.pop(writing), error)
+            self._hand_over(self._texts.pop(sequence), error)
 
-    def _send(self, writing: Writing, added: str) -> None:
-        text = self._texts.get(writing)
+    def _send(self, sequence: Sequence, added: str) -> None:
+        text = self._texts.get(sequence)
         if text is None:  # cancelled
             return
-        since, text.sent_tokens = text.sent_tokens, len(writing.token_ids)
-        ids = tuple(writing.token_ids[since:])
+        since, text.sent_tokens = text.sent_tokens, len(sequence.token_ids)
+        ids = tuple(sequence.token_ids[since:])
         logprobs = tuple(
             TokenLogprob(
                 self._token_text(one.token_id, one.logprob),
                 tuple(self._token_text(*likely) for likely in one.top),
             )
-            for one in writing.logprobs[since : since + len(ids)]
+            for one in sequence.logprobs[since : since + len(ids)]
         )
         effects = tuple(
             ThoughtEffect(one.text, one.kl, one.words)
-            for one in writing.effects[since : since + len(ids)]
+            for one in sequence.effects[since : since + len(ids)]
         )
-        reason = writing.finish_reason
+        reason = sequence.finish_reason
         assert reason != "cancelled"  # such a text is no longer known here
         if reason is not None:
-            del self._texts[writing]
+            del self._texts[sequence]
         self._hand_over(text, Piece(text.index, added, ids, logprobs, reason, effects))
 
     def _token_text(self, token_id: int, logprob: float) -> TokenText:

@@ -27,10 +27,20 @@ class SlotCache(Cache):
     def __init__(self, model: PreTrainedModel, slots: int) -> None:
         super().__init__(layers=[SlotLayer(slots) for _ in range(model.config.num_hidden_layers)])
 
-    def place(self, first: int, columns: Tensor, end: int) -> None:
-        """The next pass has row i in slot `first` + i, at `columns` [rows, tokens] before `end`."""
+    def place(
+        self, first: int, starts: list[int], tokens: int, device: torch.device
+    ) -> tuple[Tensor, Tensor]:
+        """Say where the next pass reads: row i in slot `first` + i, its tokens from `starts[i]` on.
+
+        Returns the columns [rows, tokens] of the tokens, and the mask bool [rows, 1, tokens, L] of
+        what each may see.
+        """
+        steps = torch.arange(tokens, device=device)
+        columns = torch.tensor(starts, device=device)[:, None] + steps
+        end = max(starts) + tokens
         for layer in self.layers:
             layer.first, layer.columns, layer.end = first, columns, end
+        return columns, torch.arange(end, device=device) <= columns[:, None, :, None]
 
     def move(self, source: int, target: int, length: int) -> None:
         """Copy the first `length` columns of a slot to another."""

@@ -18,7 +18,7 @@ MakeLinear = Callable[[nn.Linear], nn.Module]
 FAMILIES = ("llama", "qwen2", "qwen3")
 
 
-class LeanLayer(nn.Module):
+class FusedLayer(nn.Module):
     """One decoder layer, made of a transformers layer's weights."""
 
     def __init__(self, layer: Any, eps: float, linear: MakeLinear) -> None:
@@ -81,14 +81,14 @@ class LeanLayer(nn.Module):
         return heads * cos + swapped * sin
 
 
-class LeanBackbone(nn.Module):
+class FusedBackbone(nn.Module):
     """The layers and the final norm of a Llama-like backbone over a `SlotCache`."""
 
     def __init__(self, backbone: Any, linear: MakeLinear) -> None:
-        """`linear` makes the layers' linear layers, see `pack`."""
+        """`linear` makes the layers' linear layers, see `packed`."""
         super().__init__()
         eps = backbone.config.rms_norm_eps
-        self.layers = nn.ModuleList(LeanLayer(layer, eps, linear) for layer in backbone.layers)
+        self.layers = nn.ModuleList(FusedLayer(layer, eps, linear) for layer in backbone.layers)
         self.rotary = backbone.rotary_emb
         self.norm = backbone.norm.weight.detach()
         self.eps = eps
@@ -102,14 +102,13 @@ class LeanBackbone(nn.Module):
         return rms_norm(x, x.shape[-1:], self.norm, self.eps)
 
 
-def can_be_lean(part: Any) -> bool:
+def can_be_fused(part: Any) -> bool:
     """Whether a part is of a family that is known here, on the CPU, with plain settings."""
     config = part.config
     return (
         config.model_type in FAMILIES
         and part.device.type == "cpu"
         and getattr(config, "hidden_act", "silu") == "silu"
-        and torch.backends.mkldnn.is_available()
     )
 
 

@@ -9,7 +9,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor, nn
 
-_DTYPES = (torch.float32, torch.bfloat16)
+from flythinker.hardware import can_pack
 
 
 class PackedLinear(nn.Module):
@@ -28,17 +28,16 @@ class PackedLinear(nn.Module):
         return torch.ops.mkldnn._linear_pointwise(x, self.weight, self.bias, "none", [], "")
 
 
+def packed(linear: nn.Linear) -> nn.Module:
+    """The layer packed; as it is elsewhere than on the CPU, or in a type not packed here."""
+    on_cpu = linear.weight.device.type == "cpu"
+    return PackedLinear(linear) if on_cpu and can_pack(linear.weight.dtype) else linear
+
+
 @torch.no_grad()
-def pack(model: nn.Module, linear: Callable[[nn.Linear], nn.Module] = PackedLinear) -> None:
-    """Replace every linear layer on the CPU, in float32 or bf16, by what `linear` makes of it."""
+def pack(model: nn.Module, linear: Callable[[nn.Linear], nn.Module] = packed) -> None:
+    """Replace every linear layer by what `linear` makes of it."""
     for module in list(model.modules()):
         for name, child in module.named_children():
-            if type(child) is nn.Linear and can_be_packed(child):
+            if type(child) is nn.Linear:
                 setattr(module, name, linear(child))
-
-
-def can_be_packed(layer: nn.Linear) -> bool:
-    """Whether a layer is on the CPU, in a type that oneDNN has a layout for."""
-    weight = layer.weight
-    on_cpu = weight.device.type == "cpu" and torch.backends.mkldnn.is_available()
-    return on_cpu and weight.dtype in _DTYPES

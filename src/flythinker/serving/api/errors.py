@@ -12,6 +12,8 @@ from sqlalchemy.exc import OperationalError
 from starlette.exceptions import HTTPException
 from typing_extensions import TypedDict  # pydantic wants this one before Python 3.12
 
+from flythinker.disk import DiskFull
+
 logger = logging.getLogger(__name__)
 
 _KIND = re.compile(r"constrained-str|list\[.*\]")  # pydantic's names of what a field may be
@@ -60,6 +62,7 @@ def install_error_handlers(app: FastAPI) -> None:
     handlers = {
         HTTPException: _http,
         RequestValidationError: _invalid,
+        DiskFull: _disk_full,
         OperationalError: _no_database,
         Exception: _unexpected,
     }
@@ -84,6 +87,22 @@ async def _invalid(request: Request, error: Any) -> Response:
         param = _field(first["loc"])
         message = f"{param}: {first['msg']}" if param else first["msg"]
     return ApiError(400, message, "invalid_request_error", param=param).response()
+
+
+def disk_full() -> ApiError:
+    """That the database's disk is full, for clients, who need not know where it is."""
+    return ApiError(
+        507,
+        "the server's disk is full: nothing was stored or changed; texts are still written, and "
+        "stored ones can be read and deleted; tell whoever runs this server",
+        "server_error",
+        code="disk_full",
+    )
+
+
+async def _disk_full(request: Request, error: Any) -> Response:
+    logger.error("the database's disk is full")
+    return disk_full().response()
 
 
 async def _no_database(request: Request, error: Any) -> Response:

@@ -8,6 +8,7 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metri
 from prometheus_client.registry import Collector
 
 from flythinker.generation.backends.protocol import Engine, Piece
+from flythinker.serving.storage.store import Store
 
 _SECONDS = (0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60)
 _TOKEN_SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1)
@@ -16,9 +17,10 @@ _TOKEN_SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1)
 class Metrics:
     """The metrics of one server; each has a registry of its own."""
 
-    def __init__(self, engine: Engine) -> None:
+    def __init__(self, engine: Engine, store: Store) -> None:
         self._registry = CollectorRegistry()
         self._registry.register(_EngineCollector(engine))
+        self._registry.register(_StoreCollector(store))
         self.requests = Counter(
             "flythinker_requests",
             "Requests answered.",
@@ -98,3 +100,20 @@ class _EngineCollector(Collector):
             ("prefix_miss_tokens", "Tokens of prompts read anew.", stats.prefix_misses),
         ):
             yield CounterMetricFamily(f"flythinker_{name}", help_text, value)
+
+
+class _StoreCollector(Collector):
+    """Reads how the database's disk is when Prometheus asks."""
+
+    def __init__(self, store: Store) -> None:
+        self._store = store
+
+    def collect(self) -> Iterator[Metric]:
+        room = self._store.room()
+        yield GaugeMetricFamily(
+            "flythinker_database_disk_full", "1: no document can be added.", room.full
+        )
+        if room.free is not None:
+            yield GaugeMetricFamily(
+                "flythinker_database_disk_free_bytes", "Room on the database's disk.", room.free
+            )

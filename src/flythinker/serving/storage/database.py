@@ -1,7 +1,8 @@
 """The database: its tables, how it is opened, and migrations that run when it is."""
 
+import sqlite3
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +26,7 @@ from sqlalchemy import (
 from sqlalchemy.engine import URL, make_url
 from sqlalchemy.exc import ArgumentError, DBAPIError
 
+from flythinker.disk import DiskFull, has_room
 from flythinker.errors import FlyThinkerError
 
 metadata = MetaData(
@@ -73,10 +75,11 @@ def open_database(url: str) -> Engine:
     """Connect to `sqlite:///FILE` or `postgresql://…`, and bring its tables up to date.
 
     Raises:
+        DiskFull: SQLite has no room even for the files that it needs while it is open.
         FlyThinkerError: another kind of database, one that cannot be reached, or one that a later
             version of FlyThinker has changed.
     """
-    parsed = _parse(url)
+    parsed = parse_url(url)
     # parameters are texts, users and hashes of keys: they are not for logs
     engine = create_engine(parsed, hide_parameters=True, pool_pre_ping=True)
     if parsed.get_backend_name() == "sqlite":
@@ -94,12 +97,69 @@ def open_database(url: str) -> Engine:
 
 @contextmanager
 def writing(engine: Engine) -> Iterator[Connection]:
-    """A transaction that writes: all of it is on disk when this ends, or none of it."""
-    with engine.execution_options(writes=True).begin() as connection:
+    """A transaction that writes: all of it is on disk when this ends, or none of it.
+
+    Raises:
+        DiskFull: there is no room; nothing was written.
+    """
+    with (
+        _explained_full_disk(engine.url),
+        engine.execution_options(writes=True).begin() as connection,
+    ):
         yield connection
 
 
-def _parse(url: str) -> URL:
+def empty_log(engine: Engine) -> None:
+    """Let deleted texts leave SQLite's write-ahead log as well, and give back its room.
+
+    Raises:
+        DiskFull: what is in the log has no room in the database.
+    """
+    if engine.dialect.name == "sqlite":
+        with _explained_full_disk(engine.url), closing(engine.raw_connection()) as raw:
+            raw.cursor().execute("PRAGMA wal_checkpoint(TRUNCATE)")
+
+
+@contextmanager
+def _explained_full_disk(url: URL) -> Iterator[None]:
+    """Turn what a database raises when its disk is full into one line.
+
+    Raises:
+        DiskFull: in place of that.
+    """
+    try:
+        yield
+    except (DBAPIError, sqlite3.Error) as error:
+        if not _says_full(error.orig if isinstance(error, DBAPIError) else error, url):
+            raise
+        raise DiskFull(
+            f"{sqlite_file(url) or url}: the database's disk is full: make room"
+        ) from error
+
+
+def sqlite_file(url: URL) -> Path | None:
+    """The file of a SQLite database; `None` for another one, or one that a URI names."""
+    if url.get_backend_name() != "sqlite" or not url.database or url.database.startswith("file:"):
+        return None
+    return Path(url.database)
+
+
+def _says_full(error: BaseException | None, url: URL) -> bool:
+    if isinstance(error, sqlite3.Error):
+        file = sqlite_file(url)
+        name = getattr(error, "sqlite_errorname", "")
+        # of its shared memory, and of a quota, it says "disk I/O error"
+        unsaid = name.startswith(("SQLITE_IOERR", "SQLITE_CANTOPEN"))
+        return name == "SQLITE_FULL" or (unsaid and file is not None and not has_room(file.parent))
+    return getattr(error, "sqlstate", None) == "53100"  # PostgreSQL's disk_full
+
+
+def parse_url(url: str) -> URL:
+    """A database's URL with its driver.
+
+    Raises:
+        FlyThinkerError: it is none, or of a kind that is not supported.
+    """
     hint = "give sqlite:///FILE or postgresql://USER:PASSWORD@HOST/NAME"
     try:
         parsed = make_url(url)

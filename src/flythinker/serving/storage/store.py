@@ -4,22 +4,44 @@ Every method on users and documents takes the tenant, and none reaches beyond it
 """
 
 import hashlib
+import logging
 import secrets
-from collections.abc import Iterator, Sequence
-from contextlib import closing
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Any, Self
+from typing import Any, Self, TypeVar
 
-from sqlalchemy import Engine, Row, Select, delete, func, insert, select, update
+from sqlalchemy import Connection, Engine, Row, Select, delete, func, insert, select, update
 from sqlalchemy.dialects import postgresql, sqlite
 
 from flythinker.data.example import Document
+from flythinker.disk import DiskFull, free_bytes, require_room
 from flythinker.errors import FlyThinkerError
-from flythinker.serving.storage.database import documents, keys, open_database, users, writing
+from flythinker.serving.storage.database import (
+    documents,
+    empty_log,
+    keys,
+    open_database,
+    parse_url,
+    sqlite_file,
+    users,
+    writing,
+)
+from flythinker.serving.storage.reserve import Reserve
+
+logger = logging.getLogger(__name__)
 
 _BATCH = 100
 """Documents of an export that are in memory at the same time."""
+
+_PART_CHARS = 2**19
+"""Characters that are deleted at a time on a full disk: up to 2 MiB, in the log and around it."""
+
+_LEAST_BYTES = 2**20
+"""A disk with less room counts as full."""
+
+_T = TypeVar("_T")
 
 
 @dataclass(frozen=True)
@@ -54,19 +76,49 @@ class TooManyDocuments(ValueError):
     """A user would have more documents than allowed; nothing was stored."""
 
 
+@dataclass(frozen=True)
+class Room:
+    """How the database's disk is.
+
+    Attributes:
+        free: bytes; `None` where the disk cannot be seen, as PostgreSQL's.
+        full: nothing can be added. Of PostgreSQL: the last document that came found no room.
+    """
+
+    free: int | None
+    full: bool
+
+
 class Store:
-    """A database of users' writings. All methods may be called from any thread."""
+    """A database of users' writings. All methods may be called from any thread.
+
+    On a full disk reading goes on, adding raises `DiskFull`, and SQLite deletes in the room of a
+    file that is kept for it (`Reserve`).
+    """
 
     def __init__(self, engine: Engine) -> None:
         """See `open`."""
         self._engine = engine
         dialect = {"sqlite": sqlite, "postgresql": postgresql}[engine.dialect.name]
         self._upsert: Any = dialect.insert
+        file = sqlite_file(engine.url)
+        self._reserve = Reserve(file) if file else None
+        self._found_no_room = False
+        if self._reserve and not self._reserve.fill():
+            logger.warning("the database's disk is full: nothing can be added, see /ready")
 
     @classmethod
     def open(cls, url: str) -> Self:
-        """Connect, see `open_database`."""
-        return cls(open_database(url))
+        """Connect, see `open_database`; on a full disk with the reserve's room."""
+        try:
+            return cls(open_database(url))
+        except DiskFull:
+            file = sqlite_file(parse_url(url))
+            if file is None:
+                raise
+            with Reserve(file).given_up():
+                engine = open_database(url)
+            return cls(engine)
 
     def close(self) -> None:
         """Close all connections."""
@@ -76,6 +128,14 @@ class Store:
         """Raise SQLAlchemy's `OperationalError` if the database does not answer."""
         with self._engine.connect() as connection:
             connection.execute(select(1))
+
+    def room(self) -> Room:
+        """How the database's disk is now."""
+        if self._reserve is None:
+            return Room(None, self._found_no_room)
+        whole = self._reserve.fill()
+        free = free_bytes(self._reserve.path)
+        return Room(free, not whole or free < _LEAST_BYTES)
 
     # Users
 
@@ -102,11 +162,21 @@ class Store:
     def forget(self, tenant: str, user: str) -> bool:
         """Delete a user and all documents; whether there was one."""
         own = (users.c.tenant == tenant) & (users.c.name == user)
-        with writing(self._engine) as connection:
-            found = connection.execute(delete(users).where(own)).rowcount > 0
-        if found and self._engine.dialect.name == "sqlite":
-            with closing(self._engine.raw_connection()) as raw:  # texts are to leave the log too
-                raw.cursor().execute("PRAGMA wal_checkpoint(TRUNCATE)")
+
+        def at_once() -> bool:
+            with writing(self._engine) as connection:
+                return connection.execute(delete(users).where(own)).rowcount > 0
+
+        def in_parts() -> bool:
+            self._delete_in_parts(tenant, user)
+            return at_once()
+
+        found = self._taking_away(at_once, in_parts)
+        if found:
+            try:
+                self._taking_away(lambda: empty_log(self._engine))  # texts are to leave the log too
+            except DiskFull:
+                logger.warning("deleted texts stay in the database's log until there is room")
         return found
 
     # Documents
@@ -120,9 +190,10 @@ class Store:
 
         Raises:
             TooManyDocuments: the user would have more than `most`.
+            DiskFull: there is no room for them.
         """
         rows = {row["id"]: row for row in map(_row, added)}
-        with writing(self._engine) as connection:
+        with self._adding(sum(len(row["text"]) for row in rows.values())) as connection:
             # also locks the user, so that nobody adds at the same time and the count holds
             number = connection.scalar(
                 self._upsert(users)
@@ -189,8 +260,12 @@ class Store:
     def delete(self, tenant: str, user: str, id: str) -> bool:
         """Delete one document; whether there was one."""
         own = (documents.c.user == _number(tenant, user).scalar_subquery()) & (documents.c.id == id)
-        with writing(self._engine) as connection:
-            return connection.execute(delete(documents).where(own)).rowcount > 0
+
+        def at_once() -> bool:
+            with writing(self._engine) as connection:
+                return connection.execute(delete(documents).where(own)).rowcount > 0
+
+        return self._taking_away(at_once)
 
     # API keys
 
@@ -221,17 +296,80 @@ class Store:
         Raises:
             FlyThinkerError: there is no such key; revoked before is no error.
         """
-        with writing(self._engine) as connection:
-            if connection.scalar(select(keys.c.id).where(keys.c.id == id)) is None:
-                raise FlyThinkerError(f"no key '{id}'; `flythinker keys list` shows them")
-            valid = (keys.c.id == id) & keys.c.revoked.is_(None)
-            connection.execute(update(keys).where(valid).values(revoked=datetime.now(UTC)))
+
+        def at_once() -> None:
+            with writing(self._engine) as connection:
+                if connection.scalar(select(keys.c.id).where(keys.c.id == id)) is None:
+                    raise FlyThinkerError(f"no key '{id}'; `flythinker keys list` shows them")
+                valid = (keys.c.id == id) & keys.c.revoked.is_(None)
+                connection.execute(update(keys).where(valid).values(revoked=datetime.now(UTC)))
+
+        self._taking_away(at_once)
 
     def tenant_of(self, secret: str) -> str | None:
         """Whose key it is; `None`: nobody's, or revoked."""
         valid = (keys.c.hash == _hash(secret)) & keys.c.revoked.is_(None)
         with self._engine.connect() as connection:
             return connection.scalar(select(keys.c.tenant).where(valid))
+
+    # On a full disk
+
+    @contextmanager
+    def _adding(self, chars: int) -> Iterator[Connection]:
+        """A transaction that adds texts of so many characters, if there surely is no lack of room.
+
+        Raises:
+            DiskFull: there is not enough; nothing was stored.
+        """
+        try:
+            if file := sqlite_file(self._engine.url):
+                if self._reserve and not self._reserve.fill():
+                    raise DiskFull(f"{file}: the database's disk is full: make room")
+                require_room(file, 2 * chars)  # first in the log, then in the database
+            with writing(self._engine) as connection:
+                yield connection
+        except DiskFull:
+            self._found_no_room = True
+            raise
+        self._found_no_room = False
+
+    def _taking_away(self, work: Callable[[], _T], in_parts: Callable[[], _T] | None = None) -> _T:
+        """Do what makes less of the database; on a full disk in the reserve's room, maybe in parts.
+
+        Raises:
+            DiskFull: there is no room even so.
+        """
+        try:
+            return work()
+        except DiskFull:
+            if self._reserve is None:
+                raise
+        with self._reserve.given_up():
+            try:
+                return (in_parts or work)()
+            finally:
+                with suppress(DiskFull):
+                    empty_log(self._engine)  # which gives the room back
+
+    def _delete_in_parts(self, tenant: str, user: str) -> None:
+        """Delete a user's documents a few at a time, so that each needs little room in the log."""
+        own = documents.c.user == _number(tenant, user).scalar_subquery()
+        query = select(documents.c.number, func.length(documents.c.text)).where(own).limit(_BATCH)
+        while True:
+            with self._engine.connect() as connection:
+                rows = connection.execute(query).all()
+            if not rows:
+                return
+            part: list[int] = []
+            chars = 0
+            for number, length in rows:
+                chars += length
+                if part and chars > _PART_CHARS:
+                    break
+                part.append(number)
+            with writing(self._engine) as connection:
+                connection.execute(delete(documents).where(documents.c.number.in_(part)))
+            empty_log(self._engine)
 
 
 def _number(tenant: str, user: str) -> Select[Any]:

@@ -10,9 +10,14 @@ ENVIRONMENT = os.environ | {"HF_HUB_OFFLINE": "1", "OMP_NUM_THREADS": "1", "COLU
 
 
 def flythinker(
-    *arguments: object, file_limit: int | None = None
+    *arguments: object,
+    file_limit: int | None = None,
+    environment: dict[str, str] | None = None,
 ) -> subprocess.CompletedProcess[str]:
-    """Run a command; no file may grow over `file_limit` bytes, as on a disk that gets full."""
+    """Run a command; no file may grow over `file_limit` bytes, as on a disk that gets full.
+
+    `environment` is on top of `ENVIRONMENT`.
+    """
 
     def limit() -> None:
         if file_limit is not None:
@@ -22,7 +27,7 @@ def flythinker(
         [*COMMAND, *map(str, arguments)],
         capture_output=True,
         text=True,
-        env=ENVIRONMENT,
+        env=ENVIRONMENT | (environment or {}),
         timeout=300,
         preexec_fn=limit,
         check=False,
