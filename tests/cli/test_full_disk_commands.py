@@ -13,10 +13,10 @@ from safetensors.torch import save_file
 
 from command import COMMAND, ENVIRONMENT, fail, succeed
 from flythinker.data.example import read_examples
+from flythinker.data.outputs import read_outputs
 from flythinker.data.prompt import build_prompt
 from flythinker.disk import DiskFull
 from flythinker.files import atomic_folder, atomic_write
-from flythinker.data.outputs import read_outputs
 from flythinker.generation.files import generate_file
 from flythinker.generation.sampling import Sampling
 from flythinker.model_folder import load_model_folder

@@ -9,9 +9,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 from filelock import FileLock
+from flythinker.comparison.unit import missing_files
 
 from flythinker.comparison.config import load_comparison
 from flythinker.comparison.curves import frontier, frontier_section
+from flythinker.comparison.efficiency import measure_efficiency
 from flythinker.comparison.report import write_comparison
 from flythinker.comparison.run import collect, read_measured, read_test, run
 from flythinker.data.example import write_examples
@@ -180,3 +182,16 @@ def test_the_frontier_is_of_the_baselines():
     assert section.legend == [row["label"] for row in rows]
     assert frontier(rows, against, None) == []
     assert frontier_section([]) is None
+
+
+def test_a_control_that_does_not_write_has_losses_only(comparison_file):
+    path = comparison_file({"sft": None, "late": None}, measure=["loss", "texts"])
+    data = compared(path)
+    sft, late = (row["metrics"] for row in data["results"])
+    assert {"loss", "rouge1"} <= sft.keys()
+    assert late.keys() == {"loss"}
+    comparison = load_comparison(path)
+    assert not missing_files(comparison, comparison.units[1])
+    figures = measure_efficiency(comparison, read_test(comparison), rounds=1)["entries"]
+    assert set(figures) == {"SFT"}
+    assert figures["SFT"][0]["train_seconds"] > 0

@@ -7,8 +7,8 @@ import httpx
 import pytest
 from serving_app import SETTINGS, client, make_engine, serve
 
-from flythinker.serving.api.errors import ApiError
-from flythinker.serving.api.limits import Rate
+from flythinker.serving.errors import RateLimited
+from flythinker.serving.rate import Rate
 from flythinker.serving.storage.store import Store
 
 MB = 10**6
@@ -63,12 +63,12 @@ def test_a_bucket_fills_again_and_is_a_tenants_own(monkeypatch):
     rate = Rate(60)
     for _ in range(60):
         rate.take("ann")
-    with pytest.raises(ApiError):
+    with pytest.raises(RateLimited):
         rate.take("ann")
     rate.take("bob")
     now += 1
     rate.take("ann")
-    with pytest.raises(ApiError):
+    with pytest.raises(RateLimited):
         rate.take("ann")
 
 

@@ -1,5 +1,6 @@
 """Logs show what happened; of texts, users and keys they show nothing unless asked to."""
 
+import asyncio
 import io
 import json
 import logging
@@ -9,7 +10,9 @@ import httpx
 import pytest
 from serving_app import SETTINGS, make_engine, serve
 
+from flythinker.serving.app import create_app
 from flythinker.serving.ops.logs import JsonFormatter
+from flythinker.serving.page.comparison import ComparisonRequest, Comparisons
 from flythinker.serving.storage.store import Store
 
 SECRET = "zanzibar"
@@ -113,3 +116,26 @@ def test_texts_are_logged_when_asked_for(personal, tmp_path, logged):
     (line,) = [line for line in lines(stream) if line["message"] == "texts"]
     assert line["asked"] == body
     assert line["texts"] == [written]
+
+
+@pytest.mark.parametrize("asked_for", [True, False])
+def test_texts_of_the_page_are_logged_like_those_of_the_api(personal, sqlite, logged, asked_for):
+    stream = logged(texts=asked_for)
+    settings = replace(SETTINGS, log_texts=asked_for)
+    comparisons = Comparisons(create_app(settings, sqlite, make_engine(personal)).state.server)
+    wanted = ComparisonRequest("Ada", SECRET, "without thoughts", 0.5, 0.0, 0)
+
+    async def write():
+        return [now async for now in comparisons.write("acme", "session", wanted)][-1]
+
+    last = asyncio.run(write())
+    shown = [
+        "".join(text for text, *_ in column["tokens"]) for column in (last.personal, last.baseline)
+    ]
+    if not asked_for:
+        assert SECRET not in stream.getvalue()
+        return
+    (line,) = [line for line in lines(stream) if line["message"] == "texts"]
+    assert line["asked"]["messages"] == [{"role": "user", "content": SECRET}]
+    assert line["asked"]["user"] == "Ada"
+    assert line["texts"] == shown

@@ -6,7 +6,7 @@ import pytest
 
 from flythinker.data.example import Document, Example
 from flythinker.data.prompt import PromptConfig, Turn, build_prompt
-from flythinker.serving.api.errors import ApiError
+from flythinker.serving.errors import BadRequest
 from flythinker.serving.personal import Prompter
 
 CONFIG = PromptConfig(k=2, profile_tokens=120, query_tokens=40)
@@ -54,12 +54,12 @@ def test_no_text_of_a_client_becomes_a_control_token(prompter, tokenizer):
 
 def test_what_is_too_long_is_refused_not_cut(prompter):
     assert len(prompter.personal("word " * 100).prompt_ids) > 100  # more than query_tokens
-    with pytest.raises(ApiError, match="context holds 512 tokens") as caught:
+    with pytest.raises(BadRequest, match="context holds 512 tokens") as caught:
         prompter.personal("ships and bread " * 400)
-    assert caught.value.status_code == 400
+    assert caught.value.code == "context_length_exceeded"
 
 
 @pytest.mark.parametrize("ids", [[], [-1], [10**9]], ids=str)
 def test_tokens_outside_the_vocabulary_are_refused(prompter, ids):
-    with pytest.raises(ApiError, match="prompt of tokens"):
+    with pytest.raises(BadRequest, match="prompt of tokens"):
         prompter.verbatim(ids)

@@ -13,9 +13,10 @@ from sqlalchemy import inspect, text
 
 from flythinker.data.example import Document
 from flythinker.errors import FlyThinkerError
+from flythinker.serving.errors import TooManyDocuments
 from flythinker.serving.storage import database as database_module
 from flythinker.serving.storage.database import metadata, open_database, writing
-from flythinker.serving.storage.store import Store, TooManyDocuments
+from flythinker.serving.storage.store import Store
 
 SEA = Document("The sea was calm.", "Sea", "2024-05")
 SHIP = Document("Ships sail far.", "Ships", "2023")

@@ -229,6 +229,7 @@ def batches_seen(trainer: Trainer) -> list[list[list[int]]]:
 def test_sft_and_flythinker_see_the_same_batches_in_the_same_order(make_trainer):
     flythinker = batches_seen(make_trainer())
     assert batches_seen(make_trainer(*SFT)) == flythinker
+    assert batches_seen(make_trainer("prompt.reasoner_k=0")) == flythinker
     assert batches_seen(make_trainer("training.seed=1")) != flythinker
 
 

@@ -89,7 +89,7 @@ def import_users(
     database: Database = DEFAULT_DATABASE,
 ) -> None:
     """Store users' past texts; a text that is there already stays one."""
-    from flythinker.serving.storage.store import TooManyDocuments
+    from flythinker.serving.errors import TooManyDocuments
 
     writings = _writings(path, user)  # first of all: a wrong path makes no database
     store = _open(database)
@@ -97,7 +97,7 @@ def import_users(
         try:
             stored = store.add(tenant, name, documents, most)
         except TooManyDocuments as error:
-            raise FlyThinkerError(f"user '{name}': {error}; nothing of it was stored") from error
+            raise FlyThinkerError(f"user '{name}': {error}") from error
         print(f"{name}: {len(stored)} texts")
 
 

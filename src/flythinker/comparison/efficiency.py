@@ -56,7 +56,7 @@ _NOTE = (
 def measure_efficiency(
     comparison: Comparison, examples: Sequence[Example], rounds: int = 3
 ) -> dict[str, Any]:
-    """Measure every entry `rounds` times, in turn, each time in a process of its own.
+    """Measure every entry that writes `rounds` times, in turn, each time in a process of its own.
 
     Training is `STEPS` optimizer steps of the entry's own settings; latency is that of one request
     at a time over the first examples. Keeps `efficiency.json` in the results folder after each
@@ -66,8 +66,9 @@ def measure_efficiency(
     label, one dict of figures per round.
     """
     path = comparison.results / _FILE
-    entries = {trial.name: trial for trial in reversed(comparison.trials)}
-    trials = [trial for trial in comparison.trials if entries[trial.name] is trial]
+    writing = [trial for trial in comparison.trials if trial.method.writes]
+    entries = {trial.name: trial for trial in reversed(writing)}
+    trials = [trial for trial in writing if entries[trial.name] is trial]
     data = read_efficiency(comparison) or {"entries": {}}
     data |= {
         "columns": {key: {"title": title} for key, title in _COLUMNS.items()},

@@ -79,7 +79,7 @@ def missing_files(comparison: Comparison, trial: Trial) -> list[str]:
     files = [losses_file("own")] if "loss" in measure else []
     if "swap" in measure:
         files += [losses_file("swapped"), losses_file("none")]
-    if "texts" in measure:
+    if "texts" in measure and trial.method.writes:
         files.append(OUTPUTS)
     return [file for file in files if not (comparison.results / trial.id / file).exists()]
 

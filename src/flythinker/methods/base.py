@@ -37,6 +37,7 @@ class Method:
 
     label: ClassVar[str]
     trains: ClassVar[bool] = False
+    writes: ClassVar[bool] = True  # a control may have losses only
 
     config: RunConfig
     folder: Path

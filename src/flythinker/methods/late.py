@@ -16,7 +16,6 @@ from transformers import PreTrainedModel
 from flythinker.data.batch import predicting_columns
 from flythinker.data.prompt import Prompt
 from flythinker.errors import FlyThinkerError
-from flythinker.generation.sampling import Sampling
 from flythinker.methods.flythinker import FlyThinker
 from flythinker.model.loss import chunked_cross_entropy, kept, next_token_targets
 from flythinker.training.run import Recipe
@@ -32,6 +31,7 @@ class Late(FlyThinker):
     """
 
     label: ClassVar[str] = "FlyThinker, thoughts on another text"
+    writes: ClassVar[bool] = False  # a text would depend on what is written beside it
 
     def recipe(self) -> Recipe:
         """FlyThinker's training with thoughts that change places.
@@ -50,10 +50,6 @@ class Late(FlyThinker):
             return super().losses(prompts, batch_size)
         finally:
             exchange.end()
-
-    def respond(self, prompts: Sequence[Prompt], sampling: Sampling) -> list[str]:
-        """Refuse: what is written would depend on what is written beside it."""
-        raise FlyThinkerError("thoughts on another text write nothing: measure loss and swap only")
 
 
 class Exchange:

@@ -7,6 +7,7 @@ from flythinker.methods.cot import CoT
 from flythinker.methods.deep import Deep
 from flythinker.methods.flythinker import FlyThinker
 from flythinker.methods.late import Late
+from flythinker.methods.learned import Learned
 from flythinker.methods.nextquill import NextQuill
 from flythinker.methods.nonpers import NonPers
 from flythinker.methods.rag import RAG
@@ -27,4 +28,5 @@ METHODS: dict[str, type[Method]] = {
     "flythinker": FlyThinker,
     "deep": Deep,
     "late": Late,
+    "learned": Learned,
 }

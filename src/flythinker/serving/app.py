@@ -16,21 +16,30 @@ from flythinker import __version__
 from flythinker.generation.backends.protocol import Engine
 from flythinker.serving.api import completions, documents
 from flythinker.serving.api.errors import ErrorBody, install_error_handlers
-from flythinker.serving.api.limits import install_limits
+from flythinker.serving.api.limits import Gate
 from flythinker.serving.ops.metrics import Metrics
 from flythinker.serving.ops.observe import Observer
 from flythinker.serving.page.page import make_page
-from flythinker.serving.personal import Prompter
+from flythinker.serving.rate import Rate
+from flythinker.serving.service import WritingService
 from flythinker.serving.settings import ServerSettings
+from flythinker.serving.state import ServerState
 from flythinker.serving.storage.store import Store
 
 
 def create_app(settings: ServerSettings, store: Store, engine: Engine) -> FastAPI:
-    """Put the server together; it closes the engine when it shuts down.
-
-    Routes find what they share in `app.state`: settings, store, engine, prompter, metrics and
-    when it started.
-    """
+    """Put the server together; it closes the engine when it shuts down."""
+    metrics = Metrics(engine, store)
+    state = ServerState(
+        settings,
+        store,
+        engine,
+        metrics,
+        Rate(settings.requests_per_minute),
+        WritingService(engine, store, metrics, settings.log_texts),
+        int(time.time()),
+    )
+    page = make_page(state)
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
@@ -48,21 +57,24 @@ def create_app(settings: ServerSettings, store: Store, engine: Engine) -> FastAP
             "5XX": {"model": ErrorBody, "description": "The server cannot serve now."},
         },
     )
-    app.state.settings = settings
-    app.state.store = store
-    app.state.engine = engine
-    app.state.prompter = Prompter(engine)
-    app.state.metrics = metrics = Metrics(engine, store)
-    app.state.started = int(time.time())
+    app.state.server = state
     app.include_router(completions.router)
     app.include_router(documents.router)
     install_error_handlers(app)
-    install_limits(app, settings)
+    app.add_middleware(Gate, settings=settings)
     if not settings.require_keys:
         # a web page must not reach in through a browser on this machine, nor a proxy from outside
         allowed = ["localhost", "127.0.0.1", "[::1]", settings.host]
         app.add_middleware(TrustedHostMiddleware, allowed_hosts=allowed)
     app.add_middleware(Observer, metrics=metrics)  # the last one added is the outermost
+
+    _add_watch_routes(app, state)
+    app.router.routes.append(_PageMount("/", page))  # the last
+    return app
+
+
+def _add_watch_routes(app: FastAPI, state: ServerState) -> None:
+    """What watches the server asks here."""
 
     @app.get("/health")
     async def health() -> dict[str, str]:
@@ -75,20 +87,16 @@ def create_app(settings: ServerSettings, store: Store, engine: Engine) -> FastAP
 
         With `"disk": "full"` texts are written, and documents read and deleted, but not added.
         """
-        if not engine.ready:
+        if not state.engine.ready:
             return JSONResponse({"status": "not ready"}, status_code=503)
-        await run_in_threadpool(store.check)
-        room = await run_in_threadpool(store.room)
+        await run_in_threadpool(state.store.check)
+        room = await run_in_threadpool(state.store.room)
         return JSONResponse({"status": "ready", "disk": "full" if room.full else "ok"})
 
     @app.get("/metrics", response_class=PlainTextResponse)
     async def measured() -> Response:
-        """For Prometheus."""
-        return Response(await run_in_threadpool(metrics.page), media_type=CONTENT_TYPE_LATEST)
-
-    page = make_page(app)
-    app.router.routes.append(_PageMount("/", page))  # the last
-    return app
+        """What Prometheus reads."""
+        return Response(await run_in_threadpool(state.metrics.page), media_type=CONTENT_TYPE_LATEST)
 
 
 class _PageMount(Mount):

@@ -9,7 +9,7 @@ from flythinker.data.example import Document, Example
 from flythinker.data.prompt import Prompt, Turn, build_prompt
 from flythinker.errors import FlyThinkerError
 from flythinker.generation.backends.protocol import Engine
-from flythinker.serving.api.errors import ApiError
+from flythinker.serving.errors import BadRequest
 
 
 class Prompter:
@@ -43,7 +43,7 @@ class Prompter:
         training.
 
         Raises:
-            ApiError: 400, when the chat template refuses the turns or it is all too long.
+            BadRequest: the chat template refuses the turns, or it is all too long.
         """
         config = self._config
         if history_k is not None and config.reasoner_k is None:
@@ -55,9 +55,7 @@ class Prompter:
             with self._lock:
                 prompt = build_prompt(example, self._tokenizer, config, earlier=earlier)
         except FlyThinkerError as error:
-            raise ApiError(
-                400, str(error), "invalid_request_error", param="messages", code="invalid_messages"
-            ) from error
+            raise BadRequest(str(error), param="messages", code="invalid_messages") from error
         self.room(prompt)
         return prompt
 
@@ -65,15 +63,11 @@ class Prompter:
         """A prompt that is already tokens.
 
         Raises:
-            ApiError: 400, when they are none of the vocabulary or too many.
+            BadRequest: they are none of the vocabulary, or too many.
         """
         if not ids or min(ids) < 0 or max(ids) >= self.vocabulary:
-            raise ApiError(
-                400,
-                f"a prompt of tokens needs one or more ids from 0 to {self.vocabulary - 1}",
-                "invalid_request_error",
-                param="prompt",
-            )
+            wanted = f"one or more ids from 0 to {self.vocabulary - 1}"
+            raise BadRequest(f"a prompt of tokens needs {wanted}", param="prompt")
         prompt = Prompt(ids, [], ())
         self.room(prompt)
         return prompt
@@ -82,16 +76,14 @@ class Prompter:
         """How many tokens may be written: those `wanted`, else as many as in training if they fit.
 
         Raises:
-            ApiError: 400, when the context has no room for them, or for any.
+            BadRequest: the context has no room for them, or for any.
         """
         used = max(len(prompt.prompt_ids), len(prompt.reasoner_ids or ()))
         left = self.context_length - used
         if left < (wanted or 1):
-            raise ApiError(
-                400,
+            raise BadRequest(
                 f"the model's context holds {self.context_length} tokens; the prompt has {used} "
                 f"and {wanted or 1} more are to be written",
-                "invalid_request_error",
                 param="max_tokens" if left > 0 else "messages",
                 code="context_length_exceeded",
             )

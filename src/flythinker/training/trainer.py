@@ -127,7 +127,7 @@ class FlyThinkerTrainer(Trainer):
         )
         return self.optimizer
 
-    def fusion_weight(self) -> float:
+    def fusion_weight(self) -> float | Tensor:
         """λ at the current step, ramped from 0 over `fusion_warmup_steps`."""
         ramp = self.args.fusion_warmup_steps
         progress = min(1.0, (self.state.global_step + 1) / ramp) if ramp else 1.0
@@ -193,7 +193,8 @@ class FlyThinkerTrainer(Trainer):
             raise FlyThinkerError(
                 f"training.global_batch_size is {batch}, but there are {len(dataset)} examples"
             )
-        lengths = [row["length"] for row in dataset]
+        # the Generator's row alone: whatever the Reasoner reads, the order of the data is the same
+        lengths = [len(row["input_ids"]) for row in dataset]
         return EpochSeededSampler(batch, lengths, seed, whole_batches)
 
 

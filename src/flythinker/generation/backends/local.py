@@ -11,6 +11,12 @@ from functools import partial
 from queue import Empty, SimpleQueue
 from threading import Thread
 
+from flythinker.generation.backends.errors import (
+    EngineBusy,
+    EngineClosed,
+    EngineError,
+    EngineFailed,
+)
 from flythinker.generation.backends.protocol import (
     Piece,
     Pieces,
@@ -22,7 +28,6 @@ from flythinker.generation.backends.protocol import (
 )
 from flythinker.generation.sequence import Sequence
 from flythinker.generation.writer import Writer
-from flythinker.serving.api.errors import ApiError
 
 logger = logging.getLogger(__name__)
 
@@ -71,16 +76,10 @@ class LocalEngine:
     def generate(self, tasks: Collection[Task]) -> Pieces:
         """See `Engine`. A request alone may be larger than the queue; beside others it must fit."""
         if self._closing:
-            raise _shutting_down()
+            raise EngineClosed
         if self._open and self._open + len(tasks) > self._room:
             seconds = self._retry_after()
-            raise ApiError(
-                429,
-                f"too many texts are waiting; try again in {seconds} s",
-                "rate_limit_error",
-                code="queue_full",
-                headers={"Retry-After": str(seconds)},
-            )
+            raise EngineBusy(f"too many texts are waiting; try again in {seconds} s", seconds)
         texts: list[_Text] = []
         pieces = Pieces(len(tasks), lambda: self._inbox.put(partial(self._cancel, texts)))
         loop = asyncio.get_running_loop()
@@ -124,7 +123,7 @@ class LocalEngine:
         gap = (self._ends[-1] - self._ends[0]) / (len(self._ends) - 1)
         return min(max(1, math.ceil(gap)), 60)
 
-    def _receive(self, text: _Text, piece: Piece | ApiError | None) -> None:
+    def _receive(self, text: _Text, piece: Piece | EngineError | None) -> None:
         """On the event loop: hand a piece to the client; no piece means it was cancelled."""
         if not isinstance(piece, Piece) or piece.finish_reason is not None:
             self._open -= 1
@@ -147,7 +146,7 @@ class LocalEngine:
                 for sequence, added in changed:
                     self._send(sequence, added)
         for text in self._texts.values():
-            self._hand_over(text, _shutting_down())
+            self._hand_over(text, EngineClosed())
 
     def _read_inbox(self) -> bool:
         """Do what clients ask for, waiting for them when there is nothing to write; False: stop."""
@@ -178,7 +177,7 @@ class LocalEngine:
         """End the texts that a failed step was writing; those that wait have lost nothing."""
         self._writer.abandon()
         for sequence in set(self._texts) - set(self._writer.scheduler.waiting):
-            error = ApiError(500, "the engine failed on this text", "server_error")
+            error = EngineFailed("the engine failed on this text")
             self._hand_over(self._texts.pop(sequence), error)
 
     def _send(self, sequence: Sequence, added: str) -> None:
@@ -207,11 +206,5 @@ class LocalEngine:
     def _token_text(self, token_id: int, logprob: float) -> TokenText:
         return TokenText(self.tokenizer.decode([token_id]), logprob)
 
-    def _hand_over(self, text: _Text, piece: Piece | ApiError | None) -> None:
+    def _hand_over(self, text: _Text, piece: Piece | EngineError | None) -> None:
         text.loop.call_soon_threadsafe(self._receive, text, piece)
-
-
-def _shutting_down() -> ApiError:
-    return ApiError(
-        503, "the server is shutting down", "server_error", headers={"Retry-After": "5"}
-    )

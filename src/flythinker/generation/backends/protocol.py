@@ -8,8 +8,8 @@ from typing import Literal, Protocol
 from transformers import PreTrainedTokenizerBase
 
 from flythinker.data.prompt import Prompt, PromptConfig
+from flythinker.generation.backends.errors import EngineError
 from flythinker.generation.sampling import Sampling
-from flythinker.serving.api.errors import ApiError
 
 
 @dataclass(frozen=True)
@@ -79,18 +79,18 @@ class Piece:
 class Pieces(AsyncIterator[Piece]):
     """The pieces of all texts of one request, in the order they are written.
 
-    An engine puts, on the event loop; one client iterates. Iterating raises the `ApiError` that
-    ended the request.
+    An engine puts, on the event loop; one client iterates. Iterating raises the error that ended
+    the request.
     """
 
     def __init__(self, texts: int, on_cancel: Callable[[], None]) -> None:
         """`on_cancel` is called once at most, when the client wants no more."""
-        self._queue: asyncio.Queue[Piece | ApiError | None] = asyncio.Queue()
+        self._queue: asyncio.Queue[Piece | EngineError | None] = asyncio.Queue()
         self._unfinished = texts
         self._on_cancel = on_cancel
         self._cancelled = False
 
-    def put(self, piece: Piece | ApiError) -> None:
+    def put(self, piece: Piece | EngineError) -> None:
         """Hand over a piece, or the error that ends the request."""
         self._queue.put_nowait(piece)
 
@@ -105,7 +105,7 @@ class Pieces(AsyncIterator[Piece]):
         if self._cancelled or self._unfinished == 0:
             raise StopAsyncIteration
         piece = await self._queue.get()
-        if isinstance(piece, ApiError):
+        if isinstance(piece, EngineError):
             raise piece
         if piece is None or self._cancelled:
             raise StopAsyncIteration
@@ -153,7 +153,8 @@ class Engine(Protocol):
         """Write all texts of one request; called on the event loop.
 
         Raises:
-            ApiError: 429 with `Retry-After` when too much is waiting, 503 while it shuts down.
+            EngineBusy: too much is waiting.
+            EngineClosed: the engine takes nothing new.
         """
         ...
 
@@ -169,7 +170,7 @@ class Engine(Protocol):
     async def close(self, timeout: float) -> None:
         """Take nothing new, let what runs finish for `timeout` seconds, then end it.
 
-        What is ended so raises an `ApiError` 503 to its client. Returns when all is over; may be
-        called again.
+        Texts that are ended so raise `EngineClosed` to their client. It returns when all is over,
+        and may be called again.
         """
         ...

@@ -11,6 +11,14 @@ from transformers import PreTrainedTokenizerBase
 
 from flythinker.data.prompt import PromptConfig
 from flythinker.errors import FlyThinkerError
+from flythinker.generation.backends.errors import (
+    EndpointFailed,
+    EndpointRefused,
+    EngineBusy,
+    EngineClosed,
+    EngineError,
+    EngineUnavailable,
+)
 from flythinker.generation.backends.protocol import (
     Piece,
     Pieces,
@@ -19,7 +27,6 @@ from flythinker.generation.backends.protocol import (
     TokenLogprob,
     TokenText,
 )
-from flythinker.serving.api.errors import ApiError
 
 logger = logging.getLogger(__name__)
 
@@ -64,26 +71,21 @@ class RemoteEngine:
     def generate(self, tasks: Sequence[Task]) -> Pieces:
         """See `Engine`."""
         if self._closing:
-            raise _unavailable("the server is shutting down")
+            raise EngineClosed
         if self._writing and len(self._writing) + len(tasks) > self._room:
-            raise ApiError(
-                429,
-                "too many texts are being written; try again in 1 s",
-                "rate_limit_error",
-                code="queue_full",
-                headers={"Retry-After": "1"},
-            )
-        own: list[asyncio.Task[None]] = []
+            raise EngineBusy("too many texts are being written; try again in 1 s", 1)
+        writes: list[asyncio.Task[None]] = []
 
         def cancel() -> None:
-            for one in own:
-                one.cancel()
+            for write in writes:
+                write.cancel()
 
         pieces = Pieces(len(tasks), cancel)
         for index, task in enumerate(tasks):
-            own.append(asyncio.create_task(self._write(index, task, pieces)))
-            self._writing.add(own[-1])
-            own[-1].add_done_callback(self._writing.discard)
+            write = asyncio.create_task(self._write(index, task, pieces))
+            write.add_done_callback(self._writing.discard)
+            self._writing.add(write)
+            writes.append(write)
         return pieces
 
     @property
@@ -100,8 +102,8 @@ class RemoteEngine:
         self._closing = True
         if self._writing:
             _, late = await asyncio.wait(self._writing, timeout=timeout)
-            for one in late:
-                one.cancel()
+            for write in late:
+                write.cancel()
             await asyncio.gather(*late, return_exceptions=True)
         await self._client.close()
 
@@ -115,16 +117,16 @@ class RemoteEngine:
                         pieces.put(piece := _piece(index, choice))
                         ended = piece.finish_reason is not None
             if not ended:
-                pieces.put(ApiError(502, "the engine broke off", "server_error"))
+                pieces.put(EndpointFailed("the engine broke off"))
         except asyncio.CancelledError:
-            pieces.put(_unavailable("the server is shutting down"))  # or nobody listens
+            pieces.put(EngineClosed())  # or nobody listens
             raise
         except openai.APIError as error:
             logger.warning("the endpoint failed: %s", type(error).__name__)
             pieces.put(_mapped(error))
         except Exception as error:
             logger.exception("an answer of the endpoint could not be read")
-            pieces.put(ApiError(502, f"the engine: {type(error).__name__}", "server_error"))
+            pieces.put(EndpointFailed(f"the engine: {type(error).__name__}"))
 
     def _arguments(self, task: Task) -> dict[str, Any]:
         sampling = task.sampling
@@ -167,19 +169,14 @@ def _logprobs(choice: CompletionChoice) -> tuple[TokenLogprob, ...]:
     )
 
 
-def _mapped(error: openai.APIError) -> ApiError:
-    """What our client should know: its own mistakes and a full queue as such, the rest as ours."""
+def _mapped(error: openai.APIError) -> EngineError:
+    """Tell a client's own mistakes and a full queue as such, the rest as the endpoint's failure."""
     if isinstance(error, openai.BadRequestError):
-        return ApiError(400, f"the engine refuses the request: {error}", "invalid_request_error")
+        return EndpointRefused(f"the engine refuses the request: {error}")
     if isinstance(error, openai.RateLimitError):
-        retry = error.response.headers.get("retry-after", "1")
-        return ApiError(
-            429, "the engine is full", "rate_limit_error", headers={"Retry-After": retry}
-        )
+        seconds = error.response.headers.get("retry-after", "")
+        retry_after = int(seconds) if seconds.isdecimal() else 1
+        return EngineBusy("the engine is full", retry_after, code=None)
     if isinstance(error, openai.APIConnectionError):
-        return _unavailable("the engine cannot be reached")
-    return ApiError(502, "the engine failed", "server_error")
-
-
-def _unavailable(message: str) -> ApiError:
-    return ApiError(503, message, "server_error", headers={"Retry-After": "5"})
+        return EngineUnavailable("the engine cannot be reached")
+    return EndpointFailed("the engine failed")

@@ -5,7 +5,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import asdict
 from typing import Annotated, Literal
 
-from fastapi import APIRouter, Path, Query, Request
+from fastapi import APIRouter, Path, Query
 from fastapi.responses import StreamingResponse
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 from typing_extensions import TypedDict  # pydantic wants this one before Python 3.12
@@ -14,8 +14,9 @@ from flythinker.data.example import Document, is_iso_date
 from flythinker.serving.api.access import Tenant
 from flythinker.serving.api.errors import ApiError
 from flythinker.serving.api.schemas import MAX_USER_CHARS, USER_PATTERN, Clean
-from flythinker.serving.settings import ServerSettings
-from flythinker.serving.storage.store import Store, StoredDocument, TooManyDocuments
+from flythinker.serving.errors import DocumentTooLarge
+from flythinker.serving.state import ServerState, State
+from flythinker.serving.storage.store import StoredDocument
 
 router = APIRouter(prefix="/v1/users")
 
@@ -111,89 +112,75 @@ class Deleted(TypedDict):
 
 @router.get("")
 def list_users(
-    request: Request,
+    state: State,
     tenant: Tenant,
     after: Annotated[str | None, Query(pattern=USER_PATTERN, max_length=MAX_USER_CHARS)] = None,
     limit: Limit = 100,
 ) -> UserList:
     """The users that have writings here."""
-    names = _store(request).users(tenant, after or "", limit + 1)
+    names = state.store.users(tenant, after or "", limit + 1)
     data: list[UserCard] = [{"id": name, "object": "user"} for name in names[:limit]]
     return {"object": "list", "data": data, "has_more": len(names) > limit}
 
 
 @router.post("/{user_id}/documents")
 def add_documents(
-    user_id: UserId, body: NewDocuments, request: Request, tenant: Tenant
+    user_id: UserId, body: NewDocuments, state: State, tenant: Tenant
 ) -> DocumentList:
     """Add documents; they are on disk when this is answered.
 
     Adding a text again changes nothing but its title and date.
     """
-    settings: ServerSettings = request.app.state.settings
-    stored = store_documents(_store(request), settings, tenant, user_id, body.documents)
-    return {"object": "list", "data": [_card(one) for one in stored], "has_more": False}
+    stored = store_documents(state, tenant, user_id, body.documents)
+    return {"object": "list", "data": [_card(document) for document in stored], "has_more": False}
 
 
 def store_documents(
-    store: Store, settings: ServerSettings, tenant: str, user: str, new: Sequence[NewDocument]
+    state: ServerState, tenant: str, user: str, added: Sequence[NewDocument]
 ) -> list[StoredDocument]:
     """Store what the limits allow.
 
     Raises:
-        ApiError: 413 for a document that is too long, 409 for too many.
+        DocumentTooLarge: a document is too long.
+        TooManyDocuments: the user would have too many.
     """
-    if any(len(one.text) > settings.max_document_chars for one in new):
-        raise ApiError(
-            413,
-            f"a document is longer than {settings.max_document_chars} characters",
-            "invalid_request_error",
-            param="documents",
-            code="document_too_large",
-        )
-    documents = [Document(one.text, one.title, one.date) for one in new]
-    most = settings.max_documents_per_user
-    try:
-        return store.add(tenant, user, documents, most)
-    except TooManyDocuments as error:
-        raise ApiError(
-            409,
-            f"a user may have {most} documents; nothing was stored, delete some first",
-            "invalid_request_error",
-            code="too_many_documents",
-        ) from error
+    longest = state.settings.max_document_chars
+    if any(len(document.text) > longest for document in added):
+        raise DocumentTooLarge(longest)
+    documents = [Document(document.text, document.title, document.date) for document in added]
+    return state.store.add(tenant, user, documents, state.settings.max_documents_per_user)
 
 
 @router.get("/{user_id}/documents")
 def list_documents(
     user_id: UserId,
-    request: Request,
+    state: State,
     tenant: Tenant,
     after: Annotated[str | None, Query(pattern=DOCUMENT_PATTERN)] = None,
     limit: Limit = 100,
 ) -> DocumentList:
     """The user's documents, in the order they were added, without their texts."""
-    page = _store(request).page(tenant, user_id, after, limit)
+    page = state.store.page(tenant, user_id, after, limit)
     if page is None:
         raise _unknown("user" if after is None else "user or document")
-    data = [_card(one) for one in page.documents]
+    data = [_card(document) for document in page.documents]
     return {"object": "list", "data": data, "has_more": page.has_more}
 
 
 @router.delete("/{user_id}/documents")
-def forget_user(user_id: UserId, request: Request, tenant: Tenant) -> Deleted:
+def forget_user(user_id: UserId, state: State, tenant: Tenant) -> Deleted:
     """Forget the user: delete all documents."""
-    if not _store(request).forget(tenant, user_id):
+    if not state.store.forget(tenant, user_id):
         raise _unknown("user")
     return {"id": user_id, "object": "user.deleted", "deleted": True}
 
 
 @router.get("/{user_id}/documents/{document_id}")
 def get_document(
-    user_id: UserId, document_id: DocumentId, request: Request, tenant: Tenant
+    user_id: UserId, document_id: DocumentId, state: State, tenant: Tenant
 ) -> WholeDocument:
     """One document with its text."""
-    stored = _store(request).get(tenant, user_id, document_id)
+    stored = state.store.get(tenant, user_id, document_id)
     if stored is None:
         raise _unknown("user or document")
     return {**_card(stored), "text": stored.document.text}
@@ -201,10 +188,10 @@ def get_document(
 
 @router.delete("/{user_id}/documents/{document_id}")
 def delete_document(
-    user_id: UserId, document_id: DocumentId, request: Request, tenant: Tenant
+    user_id: UserId, document_id: DocumentId, state: State, tenant: Tenant
 ) -> Deleted:
     """Delete one document."""
-    if not _store(request).delete(tenant, user_id, document_id):
+    if not state.store.delete(tenant, user_id, document_id):
         raise _unknown("user or document")
     return {"id": document_id, "object": "document.deleted", "deleted": True}
 
@@ -214,22 +201,16 @@ def delete_document(
     response_class=StreamingResponse,
     responses={200: {"content": {"application/jsonl": {"schema": {"type": "string"}}}}},
 )
-def export_documents(user_id: UserId, request: Request, tenant: Tenant) -> StreamingResponse:
+def export_documents(user_id: UserId, state: State, tenant: Tenant) -> StreamingResponse:
     """All documents, one `{"text", "title", "date"}` a line, as `flythinker` reads histories."""
-    store = _store(request)
-    if not store.knows(tenant, user_id):
+    if not state.store.knows(tenant, user_id):
         raise _unknown("user")
 
     def lines() -> Iterator[str]:
-        for one in store.all(tenant, user_id):
-            yield json.dumps(asdict(one.document), ensure_ascii=False) + "\n"
+        for stored in state.store.all(tenant, user_id):
+            yield json.dumps(asdict(stored.document), ensure_ascii=False) + "\n"
 
     return StreamingResponse(lines(), media_type="application/jsonl")
-
-
-def _store(request: Request) -> Store:
-    store: Store = request.app.state.store
-    return store
 
 
 def _card(stored: StoredDocument) -> DocumentCard:
@@ -245,4 +226,4 @@ def _card(stored: StoredDocument) -> DocumentCard:
 
 
 def _unknown(what: str) -> ApiError:
-    return ApiError(404, f"no such {what}", "invalid_request_error", code="not_found")
+    return ApiError(404, f"no such {what}", code="not_found")

@@ -4,12 +4,15 @@ A parameter that would change the text and that we do not have is refused, unles
 one that changes nothing; one that changes nothing is taken and ignored.
 """
 
+import secrets
+from dataclasses import replace
 from typing import Annotated, Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from flythinker.data.prompt import Turn
 from flythinker.generation.sampling import Sampling
+from flythinker.serving.service import WritingRequest
 
 MAX_CHOICES = 16
 """The largest `n`, and the most prompts of one request."""
@@ -18,7 +21,7 @@ GREEDY_BELOW = 0.01
 """Colder temperatures decode greedily: logits divided by so little are no longer numbers."""
 
 USER_PATTERN = r"^[^/\x00-\x1f\x7f\ufffd]+$"
-"""Of a user's id: what stands in a path as one part, and was valid UTF-8."""
+"""A user's id is what stands in a path as one part, and was valid UTF-8."""
 
 MAX_USER_CHARS = 200
 
@@ -33,14 +36,14 @@ class _Strict(BaseModel):
 
 
 class StreamOptions(_Strict):
-    """Of a streamed answer."""
+    """What a streamed answer is to have beside the text."""
 
     include_usage: bool = False
     include_obfuscation: bool = False
 
 
 class TextPart(_Strict):
-    """A part of a message; ours are all text."""
+    """A part of a message; only text is read."""
 
     type: Literal["text"]
     text: Clean
@@ -102,19 +105,24 @@ class Generation(_Strict):
     safety_identifier: str | None = None
     prompt_cache_key: str | None = None
 
-    def sampling(self, max_new_tokens: int, seed: int, logprobs: int | None) -> Sampling:
-        """How one choice is drawn."""
+    @property
+    def history_user(self) -> str | None:
+        """Whose past texts personalize the text."""
+        return self.user if self.personalize else None
+
+    def samplings(self, logprobs: int | None) -> list[Sampling]:
+        """How the `n` choices of a prompt are drawn, each with a seed of its own."""
         temperature = Sampling.temperature if self.temperature is None else self.temperature
         stop = [self.stop] if isinstance(self.stop, str) else self.stop or []
-        return Sampling(
-            max_new_tokens,
-            temperature if temperature >= GREEDY_BELOW else 0.0,
-            Sampling.top_p if self.top_p is None else self.top_p,
-            seed,
+        seed = secrets.randbelow(2**63) if self.seed is None else self.seed
+        first = Sampling(
+            temperature=temperature if temperature >= GREEDY_BELOW else 0.0,
+            top_p=Sampling.top_p if self.top_p is None else self.top_p,
             stop=tuple(stop),
             logprobs=logprobs,
             fusion_weight=self.fusion_weight,
         )
+        return [replace(first, seed=(seed + choice) % 2**63) for choice in range(self.n)]
 
     @model_validator(mode="after")
     def _check_stream_options(self) -> Self:
@@ -137,20 +145,16 @@ class ChatRequest(Generation):
     tool_choice: Literal["none", "auto"] | None = None
     parallel_tool_calls: bool | None = None
 
-    @property
-    def longest(self) -> int | None:
-        """The most tokens to write, by either name."""
-        return self.max_completion_tokens or self.max_tokens
-
-    @property
-    def likeliest(self) -> int | None:
-        """How many likely tokens to show beside each; `None` shows no log-probabilities."""
-        return (self.top_logprobs or 0) if self.logprobs else None
-
-    @property
-    def query(self) -> str:
-        """What is asked: the last message."""
-        return self.messages[-1].text
+    def writing_request(self) -> WritingRequest:
+        """What the service is asked to write: the last message is the query."""
+        return WritingRequest(
+            self.messages[-1].text,
+            self.samplings((self.top_logprobs or 0) if self.logprobs else None),
+            self.max_completion_tokens or self.max_tokens,
+            self.history_user,
+            self.earlier,
+            self.history_k,
+        )
 
     @property
     def earlier(self) -> list[Turn]:
@@ -201,8 +205,18 @@ class CompletionRequest(Generation):
         if isinstance(self.prompt, str):
             return [self.prompt]
         if isinstance(self.prompt[0], int):
-            return [[one for one in self.prompt if isinstance(one, int)]]
-        return [one for one in self.prompt if not isinstance(one, int)]
+            return [[token for token in self.prompt if isinstance(token, int)]]
+        return [prompt for prompt in self.prompt if not isinstance(prompt, int)]
+
+    def writing_requests(self) -> list[WritingRequest]:
+        """What the service is asked to write, one for each prompt."""
+        samplings = self.samplings(self.logprobs)
+        return [
+            WritingRequest(
+                prompt, samplings, self.max_tokens, self.history_user, history_k=self.history_k
+            )
+            for prompt in self.prompts
+        ]
 
     @model_validator(mode="after")
     def _check(self) -> Self:

@@ -8,42 +8,35 @@ from typing import Any, NamedTuple, get_args
 
 import gradio as gr
 from fastapi import FastAPI
-from gradio.themes import Color, LocalFont
 
 from flythinker.data.example import Document
 from flythinker.disk import DiskFull
 from flythinker.errors import FlyThinkerError
+from flythinker.generation.backends.errors import EngineError
 from flythinker.generation.backends.protocol import Engine
 from flythinker.generation.sampling import Sampling
-from flythinker.serving.api.errors import ApiError, disk_full
-from flythinker.serving.page.desk import Asked, Comparison, Desk
+from flythinker.serving.errors import DISK_FULL, Refused
+from flythinker.serving.page.comparison import Baseline, ComparisonRequest, Comparisons
 from flythinker.serving.page.page_access import PageGate, tenant_of
-from flythinker.serving.settings import DEFAULT_TENANT
+from flythinker.serving.page.theme import page_theme
+from flythinker.serving.page.writings import Writings
+from flythinker.serving.settings import DEFAULT_TENANT, ServerSettings
+from flythinker.serving.state import ServerState
 
 _FILES = files("flythinker.serving.page") / "page_files"
-_PINE = Color(
-    "#eff6f5", "#dbebe9", "#b9d8d4", "#8fbfb9", "#649f98", "#468079", "#2c5f5a", "#244e4a",
-    "#1d3f3c", "#163230", "#0c1e1c",
-)  # fmt: skip
-_PAPER = Color(
-    "#fdfcfa", "#f8f6f1", "#ebe7df", "#d8d2c6", "#a8a093", "#78716a", "#57514a", "#413c37",
-    "#2b2825", "#201e1c", "#161513",
-)  # fmt: skip
 _QUIET: dict[str, Any] = {"show_progress": "hidden", "api_visibility": "private"}
 
 
-def make_page(app: FastAPI) -> FastAPI:
+def make_page(state: ServerState) -> FastAPI:
     """The page as an application of its own, to mount at `/` last; it needs its lifespan run.
 
-    `app.state` is what the routes share. Nothing is loaded from anywhere else, and nobody is told
-    that the page is used.
+    Nothing is loaded from anywhere else, and nobody is told that the page is used.
     """
-    desk = Desk(app)
     page = FastAPI(openapi_url=None)
-    page.add_middleware(PageGate, store=desk.store, require_keys=desk.settings.require_keys)
+    page.add_middleware(PageGate, store=state.store, require_keys=state.settings.require_keys)
     return gr.mount_gradio_app(
         page,
-        _blocks(desk),
+        _blocks(state),
         path="/",
         auth_dependency=tenant_of,
         footer_links=[],
@@ -53,7 +46,7 @@ def make_page(app: FastAPI) -> FastAPI:
         enable_monitoring=False,
         mcp_server=False,
         pwa=False,
-        theme=_theme(),
+        theme=page_theme(),
         css=_file("page.css"),
     )
 
@@ -61,13 +54,13 @@ def make_page(app: FastAPI) -> FastAPI:
 class _Asking(NamedTuple):
     """What is asked for, and the buttons that begin and end it."""
 
-    inputs: list[Any]  # after the user: query, comparison, λ, temperature
+    inputs: list[Any]  # after the user: query, baseline, λ, temperature
     write: gr.Button
     stop: gr.Button
     again: gr.Button
 
 
-class _Writings(NamedTuple):
+class _WritingsPart(NamedTuple):
     """Whose texts, and what adds some."""
 
     user: gr.Dropdown
@@ -78,22 +71,22 @@ class _Writings(NamedTuple):
     upload: gr.HTML
 
 
-def _blocks(desk: Desk) -> gr.Blocks:
+def _blocks(state: ServerState) -> gr.Blocks:
     with gr.Blocks(title="FlyThinker", analytics_enabled=False, fill_width=True) as blocks:
-        _head(desk)
+        _head(state.settings)
         with gr.Row(elem_id="fly-desk"):
             with gr.Column(scale=2, min_width=300):
-                writings = _writings_part(desk.settings.max_body_bytes)
-                asking = _asking_part(desk.engine)
+                writings = _writings_part(state.settings.max_body_bytes)
+                asking = _asking_part(state.engine)
             with gr.Column(scale=5, min_width=300):
-                shown = _texts_part(desk.engine)
-        _connect_writings(desk, blocks, writings)
-        _connect_asking(desk, blocks, writings.user, asking, shown)
+                shown = _texts_part(state.engine)
+        _connect_writings(Writings(state), blocks, writings)
+        _connect_asking(state, blocks, writings.user, asking, shown)
     blocks.queue(default_concurrency_limit=None, api_open=False)
     return blocks
 
 
-def _writings_part(max_bytes: int) -> _Writings:
+def _writings_part(max_bytes: int) -> _WritingsPart:
     user = gr.Dropdown(
         label="Write as",
         info="Choose somebody, or type a new name.",
@@ -101,7 +94,7 @@ def _writings_part(max_bytes: int) -> _Writings:
         elem_id="fly-user",
     )
     with gr.Accordion("Past writings", open=False, elem_id="fly-past"):
-        return _Writings(
+        return _WritingsPart(
             user,
             _part("writings", elem_id="fly-writings"),
             gr.Textbox(label="Title", max_lines=1, elem_id="fly-title"),
@@ -118,7 +111,7 @@ def _writings_part(max_bytes: int) -> _Writings:
 
 
 def _asking_part(engine: Engine) -> _Asking:
-    comparisons = list(get_args(Comparison))[not engine.has_fusion_weight :]
+    baselines = list(get_args(Baseline))[not engine.has_fusion_weight :]
     inputs = [
         gr.Textbox(
             label="What to write",
@@ -129,8 +122,8 @@ def _asking_part(engine: Engine) -> _Asking:
             elem_id="fly-query",
         ),
         gr.Radio(
-            comparisons,
-            value=comparisons[0],
+            baselines,
+            value=baselines[0],
             label="Beside it, the same model",
             elem_id="fly-comparison",
         ),
@@ -176,9 +169,10 @@ def _texts_part(engine: Engine) -> list[gr.HTML]:
 
 
 def _connect_asking(
-    desk: Desk, blocks: gr.Blocks, user: gr.Dropdown, asking: _Asking, shown: list[gr.HTML]
+    state: ServerState, blocks: gr.Blocks, user: gr.Dropdown, asking: _Asking, shown: list[gr.HTML]
 ) -> None:
     """What happens when something is to be written."""
+    comparisons = Comparisons(state)
     seed = gr.State(0)
 
     async def write(
@@ -186,18 +180,18 @@ def _connect_asking(
         seed: int,
         user: str | None,
         query: str,
-        comparison: Any,
+        baseline: Any,
         weight: float,
         temperature: float,
     ) -> AsyncIterator[list[dict[str, Any]]]:
-        weight_asked = weight if desk.engine.has_fusion_weight else None
-        asked = Asked(_name(user), query, comparison, weight_asked, temperature, seed)
+        chosen = weight if state.engine.has_fusion_weight else None
+        wanted = ComparisonRequest(_name(user), query, baseline, chosen, temperature, seed)
         with _said_on_the_page():
-            async for now in desk.write(_tenant(request), _session(request), asked):
-                yield [now.personal, now.other, now.used]
+            async for now in comparisons.write(_tenant(request), _session(request), wanted):
+                yield [now.personal, now.baseline, now.used]
 
     def stop(request: gr.Request) -> None:
-        desk.stop(_session(request))
+        comparisons.stop(_session(request))
 
     asked = [seed, user, *asking.inputs]
     several: dict[str, Any] = {"concurrency_limit": None, "trigger_mode": "multiple"}
@@ -210,43 +204,43 @@ def _connect_asking(
     blocks.unload(stop)
 
 
-def _connect_writings(desk: Desk, blocks: gr.Blocks, part: _Writings) -> None:
+def _connect_writings(writings: Writings, blocks: gr.Blocks, part: _WritingsPart) -> None:
     """What happens to a user's past texts."""
 
     def opened(request: gr.Request) -> tuple[Any, Any]:
-        names = desk.users(_tenant(request))
+        names = writings.users(_tenant(request))
         if not names:
             return gr.skip(), gr.skip()
         choice = gr.update(choices=names, value=names[0])
-        return choice, desk.writings(_tenant(request), names[0])
+        return choice, writings.shown(_tenant(request), names[0])
 
     def chosen(request: gr.Request, user: str | None) -> dict[str, Any]:
-        return desk.writings(_tenant(request), _name(user))
+        return writings.shown(_tenant(request), _name(user))
 
     def listed(request: gr.Request, user: str) -> tuple[Any, Any]:
-        names = desk.users(_tenant(request))
+        names = writings.users(_tenant(request))
         choice = gr.update(choices=names, value=user if user in names else "")
-        return choice, desk.writings(_tenant(request), user)
+        return choice, writings.shown(_tenant(request), user)
 
     def add_text(request: gr.Request, user: str | None, title: str, text: str) -> tuple[Any, ...]:
         with _said_on_the_page():
-            desk.add(_tenant(request), _name(user), [Document(text, title)])
+            writings.add(_tenant(request), _name(user), [Document(text, title)])
         return *listed(request, _name(user)), "", ""
 
     def add_files(request: gr.Request, user: str | None, event: gr.EventData) -> tuple[Any, ...]:
         with _said_on_the_page():
-            count = desk.add_files(_tenant(request), _name(user), event._data["files"])
+            count = writings.add_files(_tenant(request), _name(user), event._data["files"])
         gr.Info(f"{count} texts read.", duration=4)
         return listed(request, _name(user))
 
     def remove(request: gr.Request, user: str | None, event: gr.EventData) -> tuple[Any, ...]:
         with _said_on_the_page():
-            desk.remove(_tenant(request), _name(user), str(event._data["id"]))
+            writings.remove(_tenant(request), _name(user), str(event._data["id"]))
         return listed(request, _name(user))
 
     def forget(request: gr.Request, event: gr.EventData) -> tuple[Any, ...]:
         with _said_on_the_page():
-            desk.forget(_tenant(request), str(event._data["user"]))
+            writings.forget(_tenant(request), str(event._data["user"]))
         return listed(request, "")
 
     shown = [part.user, part.stored]
@@ -259,9 +253,9 @@ def _connect_writings(desk: Desk, blocks: gr.Blocks, part: _Writings) -> None:
     part.stored.forget(forget, None, shown, **_QUIET)
 
 
-def _head(desk: Desk) -> None:
-    page = _file("head.html").replace("MODEL", html.escape(desk.settings.model_name))
-    if desk.settings.require_keys:
+def _head(settings: ServerSettings) -> None:
+    page = _file("head.html").replace("MODEL", html.escape(settings.model_name))
+    if settings.require_keys:
         page = page.replace("<!-- account -->", _file("logout.html"))
     gr.HTML(page, apply_default_css=False, js_on_load=None, elem_id="fly-head")
 
@@ -285,10 +279,9 @@ def _said_on_the_page() -> Iterator[None]:
     """What is refused or goes wrong is told to the user, and not logged."""
     try:
         yield
-    except (ApiError, FlyThinkerError) as error:
-        if isinstance(error, DiskFull):  # it names a file of the server's
-            error = disk_full()
-        message = error.detail if isinstance(error, ApiError) else str(error)
+    except (Refused, EngineError, FlyThinkerError) as error:
+        # a full disk's error names a file of the server's
+        message = DISK_FULL if isinstance(error, DiskFull) else str(error)
         raise gr.Error(html.escape(message), duration=8, print_exception=False) from error
 
 
@@ -302,49 +295,3 @@ def _session(request: gr.Request) -> str:
 
 def _name(user: str | None) -> str:
     return (user or "").strip()
-
-
-def _theme() -> gr.themes.Base:
-    sans = (LocalFont("Source Sans Pro", weights=(400, 700)), "system-ui", "sans-serif")
-    theme = gr.themes.Base(
-        primary_hue=_PINE, secondary_hue=_PINE, neutral_hue=_PAPER, font=sans,
-        radius_size=gr.themes.sizes.radius_md, text_size=gr.themes.sizes.text_md,
-    )  # fmt: skip
-    return theme.set(
-        body_background_fill="*neutral_100",
-        body_background_fill_dark="*neutral_950",
-        body_text_color="*neutral_800",
-        body_text_color_dark="*neutral_200",
-        body_text_color_subdued="*neutral_600",
-        body_text_color_subdued_dark="*neutral_400",
-        background_fill_primary="*neutral_50",
-        background_fill_primary_dark="*neutral_900",
-        block_background_fill="transparent",
-        block_background_fill_dark="transparent",
-        block_border_width="0px",
-        block_border_width_dark="0px",
-        block_shadow="none",
-        block_padding="0px",
-        block_label_text_color="*neutral_700",
-        block_title_text_color="*neutral_700",
-        block_title_text_color_dark="*neutral_200",
-        block_title_text_weight="600",
-        input_background_fill="#ffffff",
-        input_background_fill_dark="*neutral_900",
-        input_border_width="1px",
-        input_border_width_dark="1px",
-        input_border_color="*neutral_300",
-        input_border_color_dark="*neutral_700",
-        button_primary_background_fill="*primary_600",
-        button_primary_background_fill_hover="*primary_700",
-        button_primary_background_fill_dark="*primary_400",
-        button_primary_background_fill_hover_dark="*primary_300",
-        button_primary_text_color="#ffffff",
-        button_primary_text_color_dark="*neutral_950",
-        button_secondary_background_fill_dark="*neutral_800",
-        button_secondary_background_fill_hover_dark="*neutral_700",
-        checkbox_label_background_fill_dark="*neutral_800",
-        checkbox_label_background_fill_hover_dark="*neutral_700",
-        slider_color="*primary_600",
-        slider_color_dark="*primary_400",
-    )

@@ -73,20 +73,24 @@ class PageGate:
         await self._app(scope, _replayed(request, receive), with_headers)
 
     async def _answer(self, request: Request) -> Response | None:
-        """Our own answer; `None`: Gradio's. Raises `ApiError`."""
+        """Our own answer; `None`: Gradio's.
+
+        Raises:
+            ApiError: the request may not pass.
+        """
         path, method = request.url.path, request.method
         site = request.headers.get("sec-fetch-site", "same-origin")
         if method == "POST" and site not in ("same-origin", "none"):
-            raise ApiError(403, "another site may not ask here", "invalid_request_error")
+            raise ApiError(403, "another site may not ask here")
         if path in ("/login", "/logout") and method == "POST" and self._require_keys:
             return await self._log_in(request) if path == "/login" else _to_page(cookie="")
         if not (path in _PAGE or path in _EVENTS or path.startswith((*_FILES, _HEARTBEAT))):
-            raise ApiError(404, "Not Found", "invalid_request_error")
+            raise ApiError(404, "Not Found")
         tenant = self._tenant(request.cookies.get(COOKIE, ""))
         if tenant is None:
             if path == "/":
                 return _login_page()
-            raise ApiError(401, "log in first", "authentication_error", code="invalid_api_key")
+            raise ApiError(401, "log in first", code="invalid_api_key")
         request.scope[TENANT] = tenant
         if self._require_keys and (path in _EVENTS or path.startswith(_HEARTBEAT)):
             self._check_session(await _session(request), tenant)
@@ -105,14 +109,15 @@ class PageGate:
     def _check_session(self, session: str, tenant: str) -> None:
         """A session is of the tenant that was first seen with it, and of no other.
 
-        Raises `ApiError`.
+        Raises:
+            ApiError: 404, it is another tenant's.
         """
         owner = self._owners.setdefault(session, tenant)
         self._owners.move_to_end(session)
         if len(self._owners) > _MAX_SESSIONS:
             self._owners.popitem(last=False)
         if owner != tenant:
-            raise ApiError(404, "no such session", "invalid_request_error")
+            raise ApiError(404, "no such session")
 
 
 def tenant_of(request: Request) -> str | None:
@@ -149,7 +154,7 @@ async def _session(request: Request) -> str:
     try:
         return str(json.loads(await request.body())["session_hash"])
     except (ValueError, KeyError, TypeError):
-        raise ApiError(400, "no session is named", "invalid_request_error") from None
+        raise ApiError(400, "no session is named") from None
 
 
 def _replayed(request: Request, receive: Receive) -> Receive:

@@ -18,6 +18,7 @@ from sqlalchemy.dialects import postgresql, sqlite
 from flythinker.data.example import Document
 from flythinker.disk import DiskFull, free_bytes, require_room
 from flythinker.errors import FlyThinkerError
+from flythinker.serving.errors import TooManyDocuments
 from flythinker.serving.storage.database import (
     documents,
     empty_log,
@@ -70,10 +71,6 @@ class Key:
     name: str
     created: datetime
     revoked: datetime | None
-
-
-class TooManyDocuments(ValueError):
-    """A user would have more documents than allowed; nothing was stored."""
 
 
 @dataclass(frozen=True)
@@ -211,7 +208,7 @@ class Store:
             )
             own = documents.c.user == number
             if (connection.scalar(select(func.count()).where(own)) or 0) > most:
-                raise TooManyDocuments(f"more than {most} documents")
+                raise TooManyDocuments(most)
             stored = {
                 row.id: _stored(row)
                 for row in connection.execute(

@@ -1,0 +1,123 @@
+"""What answers look like: OpenAI's objects for chat completions and for completions.
+
+They are plain dictionaries, built for every token of a stream; their types are `openai.types`'.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import accumulate
+from typing import Any
+
+from flythinker.generation.backends.protocol import Piece, TokenLogprob, TokenText
+from flythinker.serving.service import WrittenText
+
+
+@dataclass(frozen=True)
+class ChatFormat:
+    """How the texts of a chat completion are written down; `logprobs`: with log-probabilities."""
+
+    logprobs: bool
+    name = "chat.completion"
+    chunk_name = "chat.completion.chunk"
+    id_prefix = "chatcmpl-"
+
+    def choice(self, index: int, written: WrittenText) -> dict[str, Any]:
+        """A whole text."""
+        return {
+            "index": index,
+            "message": {"role": "assistant", "content": written.text, "refusal": None},
+            "logprobs": self._logprobs(written.logprobs),
+            "finish_reason": written.finish_reason,
+        }
+
+    def beginning(self, index: int) -> dict[str, Any] | None:
+        """What a stream says before the first piece of a text: who speaks."""
+        delta = {"role": "assistant", "content": "", "refusal": None}
+        return {"index": index, "delta": delta, "logprobs": None, "finish_reason": None}
+
+    def deltas(self, piece: Piece, written: WrittenText) -> list[dict[str, Any]]:
+        """A piece in a stream; the end of a text is a delta of its own, without text."""
+        deltas: list[dict[str, Any]] = []
+        if piece.text or piece.logprobs:
+            deltas.append({"delta": {"content": piece.text}, "finish_reason": None})
+            deltas[0]["logprobs"] = self._logprobs(piece.logprobs)
+        if piece.finish_reason is not None:
+            deltas.append({"delta": {}, "logprobs": None, "finish_reason": piece.finish_reason})
+        return [{"index": piece.index} | delta for delta in deltas]
+
+    def _logprobs(self, tokens: Sequence[TokenLogprob]) -> dict[str, Any] | None:
+        if not self.logprobs:
+            return None
+        content = [
+            _likely(entry.token) | {"top_logprobs": [_likely(token) for token in entry.top]}
+            for entry in tokens
+        ]
+        return {"content": content, "refusal": None}
+
+
+@dataclass(frozen=True)
+class CompletionFormat:
+    """How the texts of a completion are written down.
+
+    `logprobs`: with log-probabilities; `token_ids`: with the tokens' ids.
+    """
+
+    logprobs: bool
+    token_ids: bool
+    name = "text_completion"
+    chunk_name = "text_completion"
+    id_prefix = "cmpl-"
+
+    def choice(self, index: int, written: WrittenText) -> dict[str, Any]:
+        """A whole text."""
+        return self._choice(index, written, offset=0)
+
+    def beginning(self, index: int) -> dict[str, Any] | None:
+        """What a stream says before the first piece of a text: nothing."""
+        return None
+
+    def deltas(self, piece: Piece, written: WrittenText) -> list[dict[str, Any]]:
+        """A piece in a stream, the last one of what is `written` so far."""
+        before = written.logprobs[: len(written.logprobs) - len(piece.logprobs)]
+        return [self._choice(piece.index, piece, sum(len(entry.token.text) for entry in before))]
+
+    def _choice(self, index: int, written: WrittenText | Piece, offset: int) -> dict[str, Any]:
+        choice = {
+            "index": index,
+            "text": written.text,
+            "logprobs": self._logprobs(written.logprobs, offset),
+            "finish_reason": written.finish_reason,
+        }
+        return choice | ({"token_ids": list(written.token_ids)} if self.token_ids else {})
+
+    def _logprobs(self, tokens: Sequence[TokenLogprob], offset: int) -> dict[str, Any] | None:
+        if not self.logprobs:
+            return None
+        texts = [entry.token.text for entry in tokens]
+        return {
+            "tokens": texts,
+            "token_logprobs": [entry.token.logprob for entry in tokens],
+            "top_logprobs": [
+                {token.text: token.logprob for token in entry.top} for entry in tokens
+            ],
+            "text_offset": list(accumulate(map(len, texts), initial=offset))[:-1],
+        }
+
+
+Format = ChatFormat | CompletionFormat
+
+
+def usage(prompt_tokens: int, completion_tokens: int) -> dict[str, int]:
+    """Tokens of a request, all its texts together; a prompt counts once however large `n`."""
+    return {
+        "prompt_tokens": prompt_tokens,
+        "completion_tokens": completion_tokens,
+        "total_tokens": prompt_tokens + completion_tokens,
+    }
+
+
+def _likely(token: TokenText) -> dict[str, Any]:
+    """A token and its log-probability; `bytes` is null for a part of a character."""
+    whole = "�" not in token.text
+    raw = list(token.text.encode()) if whole else None
+    return {"token": token.text, "logprob": token.logprob, "bytes": raw}

@@ -1,0 +1,112 @@
+"""Users' past texts on the page, through the same store and limits as by the API."""
+
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Annotated, Any
+
+from pydantic import Field, TypeAdapter, ValidationError
+from typing_extensions import TypedDict  # pydantic wants this one before Python 3.12
+
+from flythinker.data.example import Document
+from flythinker.data.history import read_history
+from flythinker.errors import FlyThinkerError
+from flythinker.serving.api.documents import NewDocument, store_documents
+from flythinker.serving.api.errors import invalid_field
+from flythinker.serving.api.schemas import MAX_USER_CHARS, USER_PATTERN
+from flythinker.serving.errors import BadRequest
+from flythinker.serving.state import ServerState
+
+SHOWN_USERS = 1000
+SHOWN_DOCUMENTS = 100
+
+_USER = TypeAdapter(Annotated[str, Field(pattern=USER_PATTERN, max_length=MAX_USER_CHARS)])
+
+
+class UploadedFile(TypedDict):
+    """A file of past texts; `changed` is when, in milliseconds since 1970."""
+
+    name: str
+    changed: float
+    text: str
+
+
+class Writings:
+    """Shows and changes users' past texts; every method takes the tenant, and stays with it."""
+
+    def __init__(self, state: ServerState) -> None:
+        self._state = state
+        self._store = state.store
+
+    def users(self, tenant: str) -> list[str]:
+        """Those who have writings, by name."""
+        return self._store.users(tenant, limit=SHOWN_USERS)
+
+    def shown(self, tenant: str, user: str) -> dict[str, Any]:
+        """The user's texts, as `writings.js` lists them."""
+        page = self._store.page(tenant, user, limit=SHOWN_DOCUMENTS) if user else None
+        cards = [
+            {
+                "id": stored.id,
+                "title": stored.document.title,
+                "date": stored.document.date,
+                "characters": len(stored.document.text),
+            }
+            for stored in (page.documents if page else ())
+        ]
+        return {"user": user, "documents": cards, "more": page.has_more if page else False}
+
+    def add(self, tenant: str, user: str, documents: Sequence[Document]) -> None:
+        """Store past texts of a user, who may be new.
+
+        Raises:
+            Refused: a bad id or text, too many of them, or too many requests.
+        """
+        self._state.rate.take(tenant)
+        if not user:
+            raise BadRequest("say first whose texts these are")
+        try:
+            _USER.validate_python(user)
+            added = [NewDocument(text=d.text, title=d.title, date=d.date) for d in documents]
+        except ValidationError as error:
+            raise invalid_field(error, otherwise="user") from error
+        if added:
+            store_documents(self._state, tenant, user, added)
+
+    def add_files(self, tenant: str, user: str, files: Sequence[UploadedFile]) -> int:
+        """Store the texts in files as `flythinker write --history` reads them; returns how many.
+
+        Raises:
+            Refused: see `add`.
+            FlyThinkerError: a file holds no past texts.
+        """
+        documents = [document for file in files for document in _read(file)]
+        self.add(tenant, user, documents)
+        return len(documents)
+
+    def remove(self, tenant: str, user: str, id: str) -> None:
+        """Delete one text."""
+        self._state.rate.take(tenant)
+        self._store.delete(tenant, user, id)
+
+    def forget(self, tenant: str, user: str) -> None:
+        """Delete a user with all texts."""
+        self._state.rate.take(tenant)
+        self._store.forget(tenant, user)
+
+
+def _read(file: UploadedFile) -> list[Document]:
+    """The past texts in a file; it is on disk while it is read, and for nobody else to see."""
+    name = Path(file["name"]).name
+    with TemporaryDirectory() as folder:
+        path = Path(folder) / name
+        try:
+            path.write_text(file["text"], encoding="utf-8")
+            changed = file["changed"] / 1000
+            os.utime(path, (changed, changed))
+            return read_history(path)
+        except FlyThinkerError as error:
+            raise FlyThinkerError(str(error).replace(f"{folder}/", "")) from None
+        except (OSError, ValueError, TypeError) as error:
+            raise FlyThinkerError(f"a file cannot be read: {type(error).__name__}") from error

@@ -1,0 +1,184 @@
+"""The one way to write on a server: the API and the page both write through `WritingService`."""
+
+import json
+import logging
+import time
+from collections.abc import AsyncIterator, Sequence
+from dataclasses import dataclass, field, replace
+
+from pydantic import BaseModel
+from starlette.concurrency import run_in_threadpool
+
+from flythinker.data.example import Document
+from flythinker.data.prompt import Prompt, Turn
+from flythinker.generation.backends.protocol import Engine, Piece, Pieces, Task, TokenLogprob
+from flythinker.generation.sampling import Sampling
+from flythinker.serving.errors import BadRequest
+from flythinker.serving.ops.metrics import Metrics
+from flythinker.serving.personal import Prompter
+from flythinker.serving.storage.store import Store
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class WritingRequest:
+    """One prompt, and the texts to write from it.
+
+    Attributes:
+        query: what is asked for; token ids are read as they are, without anybody's past texts.
+        samplings: how each text is drawn; `max_new_tokens` comes from `max_tokens`.
+        max_tokens: of each text; `None`: as many as in training, if the context has room.
+        user: whose past texts personalize the prompt, those of an unknown user being none.
+        earlier: the conversation before the query.
+        history_k: the most past texts shown; `None`: as in training.
+    """
+
+    query: str | list[int]
+    samplings: Sequence[Sampling]
+    max_tokens: int | None = None
+    user: str | None = None
+    earlier: Sequence[Turn] = ()
+    history_k: int | None = None
+
+
+@dataclass
+class WrittenText:
+    """One text as far as it is written."""
+
+    text: str = ""
+    token_ids: list[int] = field(default_factory=list)
+    logprobs: list[TokenLogprob] = field(default_factory=list)
+    finish_reason: str | None = None
+
+    def add(self, piece: Piece) -> None:
+        """Go on with the next piece."""
+        self.text += piece.text
+        self.token_ids += piece.token_ids
+        self.logprobs += piece.logprobs
+        self.finish_reason = piece.finish_reason
+
+
+@dataclass(frozen=True)
+class TextStream:
+    """The texts of one call of `WritingService.write` while they are written.
+
+    Iterate over `pieces()`, and `close()` at the end, also when not all is written: `contextlib`'s
+    `closing` does it.
+
+    Attributes:
+        prompts: one of each request.
+        histories: all past texts of each request's user, oldest first.
+        texts: those of all requests, in their order; they grow while one iterates.
+        source: the engine's pieces.
+        timed: the same, counted and timed on the way.
+        logged: what the client sent, if it and the texts are to be logged.
+    """
+
+    prompts: Sequence[Prompt]
+    histories: Sequence[Sequence[Document]]
+    texts: Sequence[WrittenText]
+    source: Pieces
+    timed: AsyncIterator[Piece]
+    logged: BaseModel | None
+
+    @property
+    def prompt_tokens(self) -> int:
+        """Tokens of all prompts; one counts once, however many texts are written from it."""
+        return sum(len(prompt.prompt_ids) for prompt in self.prompts)
+
+    async def pieces(self) -> AsyncIterator[Piece]:
+        """What the texts grow by; a piece is in `texts` already when it comes.
+
+        Raises:
+            EngineError: the engine failed or was closed.
+        """
+        async for piece in self.timed:
+            self.texts[piece.index].add(piece)
+            yield piece
+
+    def cancel(self) -> None:
+        """Stop writing; `pieces` ends."""
+        self.source.cancel()
+
+    def close(self) -> None:
+        """Stop what is still being written, and log the texts where the server logs texts."""
+        self.cancel()
+        if self.logged is not None:
+            asked = self.logged.model_dump(exclude_unset=True)
+            texts = [text.text for text in self.texts]
+            logger.info("texts", extra={"asked": asked, "texts": texts})
+
+
+class WritingService:
+    """Writes for the users of tenants: prompts, texts, counts, refusals and the log of texts."""
+
+    def __init__(self, engine: Engine, store: Store, metrics: Metrics, log_texts: bool) -> None:
+        self._engine = engine
+        self._store = store
+        self._metrics = metrics
+        self._log_texts = log_texts
+        self._prompter = Prompter(engine)
+
+    async def write(
+        self,
+        tenant: str,
+        requests: Sequence[WritingRequest],
+        asked: BaseModel,
+        cache_salt: str | None = None,
+    ) -> TextStream:
+        """Begin to write the texts of all requests.
+
+        Args:
+            tenant: whose users the requests name.
+            requests: what to write; all of it is begun, or nothing.
+            asked: what the client sent, for the log of texts.
+            cache_salt: prompts of different salts share no cache, as those of different tenants.
+
+        Raises:
+            BadRequest: a prompt does not fit, or a λ is chosen where the engine takes none.
+            EngineBusy: too many texts are waiting.
+            EngineClosed: the server is shutting down.
+        """
+        begun = time.perf_counter()
+        samplings = [sampling for request in requests for sampling in request.samplings]
+        chosen = any(sampling.fusion_weight is not None for sampling in samplings)
+        if chosen and not self._engine.has_fusion_weight:
+            message = "fusion_weight is fixed here: this engine or model takes no other"
+            raise BadRequest(message, param="fusion_weight")
+        # off the event loop: it reads the store, indexes past texts and tokenizes
+        prompts, histories = await run_in_threadpool(self._prompts, tenant, requests)
+        # as JSON, in which no tenant's name can pass for another's with a salt
+        owner = json.dumps([tenant, cache_salt]) if cache_salt else tenant
+        tasks = []
+        for request, prompt in zip(requests, prompts, strict=True):
+            length = self._prompter.room(prompt, request.max_tokens)
+            tasks += [
+                Task(prompt, replace(sampling, max_new_tokens=length), owner)
+                for sampling in request.samplings
+            ]
+        source = self._engine.generate(tasks)
+        timed = self._metrics.timed(source, begun)
+        texts = [WrittenText() for _ in tasks]
+        logged = asked if self._log_texts else None
+        stream = TextStream(prompts, histories, texts, source, timed, logged)
+        self._metrics.prompt_tokens.inc(stream.prompt_tokens)
+        return stream
+
+    def _prompts(
+        self, tenant: str, requests: Sequence[WritingRequest]
+    ) -> tuple[list[Prompt], list[list[Document]]]:
+        """The prompt of each request, and all past texts of its user, who is ever the tenant's."""
+        histories: dict[str | None, list[Document]] = {None: []}
+        for request in requests:
+            if request.user is not None and request.user not in histories:
+                histories[request.user] = self._store.history(tenant, request.user) or []
+        prompts = [
+            self._prompter.personal(
+                request.query, request.earlier, histories[request.user], request.history_k
+            )
+            if isinstance(request.query, str)
+            else self._prompter.verbatim(request.query)
+            for request in requests
+        ]
+        return prompts, [histories[request.user] for request in requests]
