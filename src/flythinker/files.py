@@ -43,16 +43,6 @@ def atomic_folder(path: str | Path) -> Iterator[Path]:
         shutil.rmtree(replaced, ignore_errors=True)
 
 
-def complete_lines(path: Path) -> list[str]:
-    """Lines of a file that is appended to (none yet: no lines); one torn by a kill is cut off."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    content = path.read_bytes() if path.exists() else b""
-    complete = content[: content.rfind(b"\n") + 1]
-    if complete != content:
-        os.truncate(path, len(complete))  # needs no room, as writing it anew would
-    return complete.decode().splitlines()
-
-
 def content_hash(path: str | Path) -> str:
     """SHA-256 of a file, in hex."""
     with Path(path).open("rb") as file:

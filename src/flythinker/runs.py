@@ -1,8 +1,8 @@
 """Runs that may be killed: what they left goes on, and only with the settings it was begun with."""
 
 import json
+import os
 from collections.abc import Callable, Iterator, Mapping
-from itertools import islice
 from pathlib import Path
 from textwrap import shorten
 from typing import Any
@@ -11,17 +11,18 @@ import yaml
 
 from flythinker.disk import named_when_full
 from flythinker.errors import FlyThinkerError
-from flythinker.files import atomic_write, complete_lines
+from flythinker.files import atomic_write
 
+Settings = Mapping[str, Any]
 _SHOWN = 3  # settings that an error names
 
 
 def claim(
     file: Path,
-    settings: Mapping[str, Any],
+    settings: Settings,
     advice: str,
     started: bool = True,
-    counting: Callable[[dict[str, Any]], dict[str, Any]] | None = None,
+    counting: Callable[[dict[str, Any]], Settings] = dict,
 ) -> None:
     """Note what the results in the folder of `file` are made with, so that others never mix in.
 
@@ -30,7 +31,7 @@ def claim(
         settings: all that the results depend on; values that JSON knows.
         advice: for the error, what to do about other settings.
         started: whether there are results; if not, other settings take the place of earlier ones.
-        counting: what to compare of the earlier settings; default: all.
+        counting: picks what to compare of the earlier settings; default: all.
 
     Raises:
         FlyThinkerError: the results were begun with other settings, some of which it names.
@@ -38,9 +39,9 @@ def claim(
     as_yaml = file.suffix == ".yaml"
     text = yaml.safe_dump(settings, sort_keys=False) if as_yaml else json.dumps(settings, indent=1)
     if started and file.exists():
-        before = _parse(file.read_text(encoding="utf-8"), file, advice)
-        before = counting(before) if counting else before
-        _check_same(before, _parse(text, file, advice), file.parent, advice)
+        parse = yaml.safe_load if as_yaml else json.loads
+        before = _parsed(file.read_text(encoding="utf-8"), parse, file, advice)
+        _check_same(counting(before), parse(text), file.parent, advice)
         return
     with atomic_write(file) as handle:
         handle.write(text)
@@ -54,13 +55,11 @@ class Journal:
         entries: what an earlier run added.
     """
 
-    def __init__(
-        self, path: Path, settings: Mapping[str, Any] | None = None, advice: str = ""
-    ) -> None:
-        """Read what is there.
+    def __init__(self, path: Path, settings: Settings | None = None, advice: str = "") -> None:
+        """Read what is there; a line torn by a kill is cut off.
 
         Args:
-            path: a line torn by a kill is cut off it.
+            path: of the file, which need not be there.
             settings: stand in its first line; None where entries fit any run.
             advice: for the error, what to do about other settings.
 
@@ -68,13 +67,17 @@ class Journal:
             FlyThinkerError: it was begun with other settings, some of which it names.
         """
         self.path = path
-        with named_when_full(path):
-            lines = complete_lines(path)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        content = path.read_bytes() if path.exists() else b""
+        complete, end, torn = content.rpartition(b"\n")
+        if torn:
+            os.truncate(path, len(complete + end))  # needs no room, as writing it anew would
+        lines = complete.decode().splitlines()
         if settings is not None and not lines:
             self.add(settings)
         elif settings is not None:
-            before = _parse(lines.pop(0), path, advice)
-            _check_same(before, _parse(json.dumps(settings), path, advice), path, advice)
+            before = _parsed(lines.pop(0), json.loads, path, advice)
+            _check_same(before, json.loads(json.dumps(settings)), path, advice)
         self.entries: list[Any] = [json.loads(line) for line in lines]
 
     def add(self, *entries: Any) -> None:
@@ -87,26 +90,24 @@ class Journal:
             file.write("".join(json.dumps(entry) + "\n" for entry in entries))
 
 
-def _parse(text: str, path: Path, advice: str) -> dict[str, Any]:
+def _parsed(text: str, parse: Callable[[str], Any], path: Path, advice: str) -> dict[str, Any]:
     try:
-        settings = yaml.safe_load(text) if path.suffix == ".yaml" else json.loads(text)
-    except (yaml.YAMLError, json.JSONDecodeError):
-        settings = None
-    if not isinstance(settings, dict):
-        raise FlyThinkerError(f"{path} holds no settings of a run: {advice}")
-    return settings
+        return dict(parse(text))
+    except (yaml.YAMLError, ValueError, TypeError):
+        raise FlyThinkerError(f"{path} holds no settings of a run: {advice}") from None
 
 
-def _check_same(before: dict[str, Any], now: dict[str, Any], path: Path, advice: str) -> None:
-    changes = _changes(before, now)
-    shown = "; ".join(islice(changes, _SHOWN))
-    if shown:
-        more = sum(1 for _ in changes)
-        others = f"; and {more} more" if more else ""
-        raise FlyThinkerError(f"{path} was begun with other settings ({shown}{others}): {advice}")
+def _check_same(before: Settings, now: Settings, path: Path, advice: str) -> None:
+    changes = list(_changes(before, now))
+    if changes:
+        if len(changes) > _SHOWN:
+            changes[_SHOWN:] = [f"and {len(changes) - _SHOWN} more"]
+        raise FlyThinkerError(
+            f"{path} was begun with other settings ({'; '.join(changes)}): {advice}"
+        )
 
 
-def _changes(before: dict[str, Any], now: dict[str, Any], section: str = "") -> Iterator[str]:
+def _changes(before: Settings, now: Settings, section: str = "") -> Iterator[str]:
     """Each setting that differs, as `section.key: old → new`."""
     for key in dict.fromkeys([*before, *now]):
         old, new = before.get(key), now.get(key)

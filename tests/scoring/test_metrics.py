@@ -8,7 +8,6 @@ from flythinker.errors import FlyThinkerError
 from flythinker.scoring.metrics import (
     bleu_from_statistics,
     bleu_statistics,
-    corpus_bleu,
     meteor_stages,
     text_metrics,
 )
@@ -24,6 +23,10 @@ PREDICTIONS = [
     "War was avoided.",
 ]
 SCORES = ("rouge1", "rouge2", "rougeL", "bleu", "meteor")
+
+
+def corpus_bleu(predictions: list[str], references: list[str]) -> float:
+    return bleu_from_statistics(bleu_statistics(predictions, references).sum(axis=0))
 
 
 def test_a_copy_scores_100_and_disjoint_words_score_0():

@@ -9,20 +9,23 @@ from typing import Any
 
 from rich.table import Table as TerminalTable
 
-from flythinker.comparison.config import CompareSection, Comparison, make_comparison
+from flythinker.comparison.config import (
+    CompareSection,
+    Comparison,
+    make_comparison,
+    read_section,
+)
 from flythinker.comparison.efficiency import efficiency_section, read_efficiency
 from flythinker.comparison.run import TrialResult
 from flythinker.comparison.tables import result_rows
 from flythinker.data.example import Example
-from flythinker.errors import FlyThinkerError
 from flythinker.evaluation.evaluate import describe_environment
 from flythinker.files import atomic_write
 from flythinker.methods.registry import METHODS
 from flythinker.reporting import plots
 from flythinker.reporting.page import Cell, Figure, Section, Table, write_page
 from flythinker.reporting.report import SIGNS, format_difference, format_interval, format_value
-from flythinker.training.config import CONFIG_SECTIONS
-from flythinker.yaml_config import apply_override, build_section, check_keys, read_yaml
+from flythinker.yaml_config import build_section, check_keys
 
 
 @dataclass
@@ -73,13 +76,7 @@ def load_ablation(
 
     Raises `FlyThinkerError` as `load_comparison` does, and for an unknown study.
     """
-    raw = read_yaml(Path(path))
-    for override in overrides:
-        apply_override(raw, override, [*CONFIG_SECTIONS, "ablate", "compare"])
-    if raw.get("ablate") is None:
-        raise FlyThinkerError(f"{path}: section 'ablate' is missing: see docs/compare.md")
-    section = build_section(AblateSection, raw.pop("ablate"), f"{path}: ablate")
-    raw.pop("compare", None)
+    section, raw = read_section(path, overrides, "ablate", AblateSection)
     studies = {
         title: build_section(Study, values, f"{path}: ablate.studies.{title}")
         for title, values in section.studies.items()

@@ -3,7 +3,7 @@
 from collections.abc import Iterable
 from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
-from typing import Any, Literal, get_type_hints
+from typing import Any, Literal, TypeVar, get_type_hints
 
 from flythinker.errors import FlyThinkerError
 from flythinker.generation.sampling import Sampling
@@ -17,6 +17,8 @@ from flythinker.yaml_config import (
     convert_values,
     read_yaml,
 )
+
+Section = TypeVar("Section")
 
 
 @dataclass
@@ -127,14 +129,21 @@ def load_comparison(path: str | Path, overrides: Iterable[str] = ()) -> Comparis
     Raises:
         FlyThinkerError: as `load_config`, and for an unknown method or option.
     """
+    section, raw = read_section(path, overrides, "compare", CompareSection)
+    return make_comparison(section, raw, str(path))
+
+
+def read_section(
+    path: str | Path, overrides: Iterable[str], name: str, kind: type[Section]
+) -> tuple[Section, dict[str, Any]]:
+    """The section `compare` or `ablate` of a config, and the training's sections as written."""
     raw = read_yaml(Path(path))
     for override in overrides:
         apply_override(raw, override, [*CONFIG_SECTIONS, "compare", "ablate"])
-    if raw.get("compare") is None:
-        raise FlyThinkerError(f"{path}: section 'compare' is missing: see docs/compare.md")
-    section = build_section(CompareSection, raw.pop("compare"), f"{path}: compare")
-    raw.pop("ablate", None)
-    return make_comparison(section, raw, str(path))
+    if raw.get(name) is None:
+        raise FlyThinkerError(f"{path}: section '{name}' is missing: see docs/compare.md")
+    section = build_section(kind, raw[name], f"{path}: {name}")
+    return section, {key: raw[key] for key in raw if key not in ("compare", "ablate")}
 
 
 def make_comparison(section: CompareSection, raw: dict[str, Any], path: str) -> Comparison:

@@ -104,11 +104,10 @@ def write_comparison(
 
 def terminal_table(rows: Rows) -> TerminalTable:
     """The results for the terminal: a line per entry, a column per metric."""
-    shown = [metric for metric in _SHOWN if any(metric in row["metrics"] for row in rows)]
+    shown = _shown(rows)
     table = TerminalTable(caption="✓ better, ✗ worse, ≈ unclear against the best baseline (95 %)")
-    table.add_column("")
-    for metric in shown:
-        table.add_column(f"{METRICS[metric].label} {ARROWS[METRICS[metric].better]}".strip())
+    for column in ("", *_labels(shown)):
+        table.add_column(column)
     for row in rows:
         cells = []
         for metric in shown:

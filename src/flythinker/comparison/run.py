@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from flythinker.comparison.config import Comparison, Trial
 from flythinker.comparison.trial import (
+    HISTORIES,
     OUTPUTS,
     TRAINING,
     losses_file,
@@ -36,7 +37,7 @@ class TrialResult:
 
     trial: Trial
     losses: dict[str, list[NDArray[np.float32]]] = field(default_factory=dict)
-    """Nats of each response token by history: "own", "swapped", "none"."""
+    """Nats of each response token by name in `HISTORIES`."""
     texts: list[str] | None = None
     training: dict[str, Any] = field(default_factory=dict)
 
@@ -88,7 +89,7 @@ def collect(comparison: Comparison, examples: Sequence[Example]) -> list[TrialRe
     for trial in comparison.trials:
         folder = comparison.results / trial.id
         measured = TrialResult(trial)
-        for history in ("own", "swapped", "none"):
+        for history in HISTORIES:
             if (folder / losses_file(history)).exists():
                 measured.losses[history] = load_losses(folder / losses_file(history))
         if (folder / OUTPUTS).exists():

@@ -19,12 +19,18 @@ from flythinker.scoring.losses import save_losses
 
 OUTPUTS = "outputs.jsonl"
 TRAINING = "training.json"
+HISTORIES: dict[str, Callable[[Sequence[Example]], list[Example]]] = {
+    "own": list,
+    "swapped": swap_histories,
+    "none": without_histories,
+}
+"""What a method is given to read, by name: texts are written with the user's own history only."""
 # what may differ between two runs of a trial that measure the same
 _INCIDENTAL = ("output_dir", "logging_steps", "save_steps", "save_total_limit", "disable_tqdm")
 
 
 def losses_file(history: str) -> str:
-    """Where the token losses with the user's "own", a "swapped" or "none" history are kept."""
+    """Where the token losses with one of `HISTORIES` are kept."""
     return f"losses-{history}.npz"
 
 
@@ -44,20 +50,16 @@ def run_trial(comparison: Comparison, trial: Trial, examples: Sequence[Example])
     method.train()
     with atomic_write(results / TRAINING) as file:
         json.dump(method.personal.training, file)
-    given: dict[str, Callable[[], Sequence[Example]]] = {
-        "own": lambda: examples,
-        "swapped": lambda: swap_histories(examples),
-        "none": lambda: without_histories(examples),
-    }
-    for history, read in given.items():
-        wanted = [file for file in missing_files(comparison, trial) if _reads(file) == history]
-        if not wanted:
+    for history, given in HISTORIES.items():
+        missing = missing_files(comparison, trial)
+        write = history == "own" and OUTPUTS in missing
+        if not write and losses_file(history) not in missing:
             continue
-        prompts = method.prompts(read())
-        if losses_file(history) in wanted:
+        prompts = method.prompts(given(examples))
+        if losses_file(history) in missing:
             losses = method.losses(prompts, comparison.section.loss_batch_size)
             save_losses(results / losses_file(history), losses)
-        if OUTPUTS in wanted:
+        if write:
             generate_file(
                 prompts,
                 method.respond,
@@ -92,10 +94,6 @@ def make_method(comparison: Comparison, trial: Trial) -> Method:
         response_tokens=comparison.section.response_tokens,
         **trial.options,
     )
-
-
-def _reads(file: str) -> str:
-    return "own" if file == OUTPUTS else file.removeprefix("losses-").removesuffix(".npz")
 
 
 def _settings(comparison: Comparison, trial: Trial, examples: Sequence[Example]) -> dict[str, Any]:

@@ -88,6 +88,15 @@ class Collator:
         )
 
 
+def batches_by_length(lengths: Sequence[int], size: int) -> list[list[int]]:
+    """Indices of rows in batches of `size` and like length, the longest first.
+
+    So a batch that is too large for the memory fails at once.
+    """
+    order = sorted(range(len(lengths)), key=lambda i: -lengths[i])
+    return [order[start : start + size] for start in range(0, len(order), size)]
+
+
 def predicting_columns(labels: torch.Tensor) -> torch.Tensor:
     """Columns of a batch whose logits predict a label of some row, int64 `[n]`.
 

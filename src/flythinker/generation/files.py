@@ -4,6 +4,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
 
+from flythinker.data.batch import batches_by_length
 from flythinker.data.example import Example
 from flythinker.data.outputs import least_output_bytes, write_outputs
 from flythinker.data.prompt import Prompt
@@ -37,10 +38,7 @@ def generate_file(
         DiskFull: there is no room, already at the start for what surely will be written.
     """
     require_room(out, least_output_bytes(examples), advice="choose another --out")
-    # Rows of like length share a batch, the longest first: too large a batch fails at once.
-    order = sorted(range(len(prompts)), key=lambda i: -len(prompts[i].prompt_ids))
-    batches = [order[i : i + batch_size] for i in range(0, len(order), batch_size)]
-
+    batches = batches_by_length([len(prompt.prompt_ids) for prompt in prompts], batch_size)
     partial = out.with_name(out.name + ".partial")
     settings = asdict(sampling) | {"examples": len(examples), "batch_size": batch_size}
     journal = Journal(partial, settings, "use them again, delete it, or choose another --out")

@@ -30,7 +30,7 @@ from flythinker.files import atomic_write
 from flythinker.progress import track
 from flythinker.reporting.report import COLOURS, SIGNS
 from flythinker.runs import Journal
-from flythinker.scoring.significance import Estimate, bootstrap_mean
+from flythinker.scoring.significance import Estimate, bootstrap, mean_statistics
 
 PAST_TEXTS = 4
 PAST_WORDS = 800
@@ -191,7 +191,7 @@ def judge_table(rows: Sequence[dict[str, Any]]) -> Table:
 
 def _row(name: str, baseline: str, pairs: Sequence[Pair]) -> dict[str, Any]:
     points = [score for pair in pairs if (score := _points(pair)) is not None]
-    rate = bootstrap_mean(points) if points else None
+    rate = bootstrap(mean_statistics(points)) if points else None
     return {
         "name": name,
         "baseline": baseline,

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from hashlib import sha256
 from pathlib import Path
 
+from flythinker.data.batch import batches_by_length
 from flythinker.data.prompt import Prompt
 from flythinker.generation.sampling import Sampling, respond
 from flythinker.model_folder import load_model_folder
@@ -34,10 +35,10 @@ def write_base_texts(
     if asked:
         base = load_model_folder(generator)
         sampling = Sampling(max_new_tokens=max_tokens, temperature=0)
-        # like lengths share a batch, the longest first: too large a batch fails at once
-        order = sorted(asked, key=lambda key: -len(asked[key]))
-        batches = [order[i : i + _BATCH] for i in range(0, len(order), _BATCH)]
-        for batch in track(batches, description, unit="/batch"):
+        missing = list(asked)
+        batches = batches_by_length([len(asked[key]) for key in missing], _BATCH)
+        for indices in track(batches, description, unit="/batch"):
+            batch = [missing[index] for index in indices]
             prompts = [Prompt(asked[key], [], ()) for key in batch]
             texts = respond(base, prompts, sampling, repetition_penalty=_REPETITION_PENALTY)
             known |= zip(batch, texts, strict=True)

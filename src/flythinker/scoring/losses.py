@@ -14,7 +14,13 @@ from numpy.typing import NDArray
 from torch.nn.functional import cross_entropy
 from transformers import PreTrainedModel
 
-from flythinker.data.batch import IGNORED, Collator, Row, predicting_columns
+from flythinker.data.batch import (
+    IGNORED,
+    Collator,
+    Row,
+    batches_by_length,
+    predicting_columns,
+)
 from flythinker.errors import FlyThinkerError
 from flythinker.files import atomic_write
 from flythinker.progress import track
@@ -47,9 +53,7 @@ def token_losses(
     in float32; arrays come back in the order of `encoded`, whatever the batch size.
     """
     model.eval()
-    # Rows of like length share a batch, the longest first: too large a batch fails at once.
-    by_length = sorted(range(len(encoded)), key=lambda i: -encoded[i]["length"])
-    batches = [by_length[i : i + batch_size] for i in range(0, len(by_length), batch_size)]
+    batches = batches_by_length([row["length"] for row in encoded], batch_size)
     losses: dict[int, NDArray[np.float32]] = {}
     for indices in track(batches, description, unit="/batch"):
         batch = {k: v.to(model.device) for k, v in collator([encoded[i] for i in indices]).items()}

@@ -56,11 +56,6 @@ def text_metrics(
     return scores
 
 
-def corpus_bleu(predictions: Sequence[str], references: Sequence[str]) -> float:
-    """BLEU of all texts together, 0-100: the figure papers report (not the mean of `bleu`)."""
-    return bleu_from_statistics(bleu_statistics(predictions, references).sum(axis=0))
-
-
 def bleu_statistics(predictions: Sequence[str], references: Sequence[str]) -> NDArray[np.int64]:
     """What corpus BLEU is computed from, int64 [n, 10], one row per text; rows add up.
 
@@ -76,7 +71,7 @@ def bleu_statistics(predictions: Sequence[str], references: Sequence[str]) -> ND
 
 
 def bleu_from_statistics(total: NDArray[np.int64]) -> float:
-    """Corpus BLEU, 0-100, of summed `bleu_statistics` rows [10]."""
+    """Corpus BLEU, 0-100, of summed `bleu_statistics` rows [10]: the figure that papers report."""
     *ngrams, prediction_length, reference_length = total.tolist()
     return BLEU.compute_bleu(
         ngrams[:4], ngrams[4:], prediction_length, reference_length, smooth_method="exp"

@@ -21,7 +21,7 @@ Estimator = Callable[[NDArray], float]
 
 @dataclass(frozen=True)
 class Interval:
-    """A difference to the baseline with its confidence interval and two-sided p-value."""
+    """A difference to the baseline with its 95 % interval and two-sided p-value."""
 
     difference: float
     low: float
@@ -36,7 +36,7 @@ class Interval:
 
 @dataclass(frozen=True)
 class Estimate:
-    """A number with its confidence interval."""
+    """A number with its 95 % interval."""
 
     value: float
     low: float
@@ -53,11 +53,10 @@ def bootstrap(
     estimator: Estimator = ratio,
     samples: int = 10_000,
     seed: int = 0,
-    confidence: float = 0.95,
 ) -> Estimate:
-    """`estimator` of the summed `statistics` [n, k] with its bootstrap interval."""
+    """`estimator` of the summed `statistics` [n, k] with its bootstrap interval (95 %)."""
     draws = _estimates(statistics, estimator, samples, seed)
-    low, high = _percentiles(draws, confidence)
+    low, high = _percentiles(draws)
     return Estimate(float(estimator(statistics.sum(axis=0))), low, high)
 
 
@@ -67,7 +66,6 @@ def paired_difference(
     estimator: Estimator = ratio,
     samples: int = 10_000,
     seed: int = 0,
-    confidence: float = 0.95,
 ) -> Interval:
     """`estimator` of `statistics` [n, k] minus that of `baseline` [n, k], the same n examples.
 
@@ -83,7 +81,7 @@ def paired_difference(
     draws = _estimates(statistics, estimator, samples, seed) - _estimates(
         baseline, estimator, samples, seed
     )
-    low, high = _percentiles(draws, confidence)
+    low, high = _percentiles(draws)
     tail = min(np.sum(draws <= 0), np.sum(draws >= 0))
     return Interval(
         difference=float(estimator(statistics.sum(axis=0)) - estimator(baseline.sum(axis=0))),
@@ -105,46 +103,10 @@ def grouped(statistics: NDArray, groups: Sequence[str]) -> NDArray:
     return sums
 
 
-def bootstrap_mean(
-    scores: ArrayLike,
-    weights: ArrayLike | None = None,
-    samples: int = 10_000,
-    seed: int = 0,
-    confidence: float = 0.95,
-) -> Estimate:
-    """Mean of `scores` [n] with its interval; `weights` [n] as in `paired_bootstrap`."""
-    return bootstrap(
-        mean_statistics(scores, weights), samples=samples, seed=seed, confidence=confidence
-    )
-
-
-def paired_bootstrap(
-    scores: ArrayLike,
-    baseline: ArrayLike,
-    weights: ArrayLike | None = None,
-    samples: int = 10_000,
-    seed: int = 0,
-    confidence: float = 0.95,
-) -> Interval:
-    """Mean of `scores` [n] minus mean of `baseline` [n] over the same examples.
-
-    `weights` [n] (for nats per token: the tokens of each example) make both means weighted; the
-    sum of weights is resampled along with the scores, as a ratio estimator needs.
-    """
-    return paired_difference(
-        mean_statistics(scores, weights),
-        mean_statistics(baseline, weights),
-        samples=samples,
-        seed=seed,
-        confidence=confidence,
-    )
-
-
-def mean_statistics(scores: ArrayLike, weights: ArrayLike | None = None) -> NDArray:
-    """Statistics [n, 2] whose `ratio` is the (weighted) mean of `scores` [n]."""
+def mean_statistics(scores: ArrayLike) -> NDArray:
+    """Statistics [n, 2] whose `ratio` is the mean of `scores` [n]."""
     scores = np.asarray(scores, dtype=np.float64)
-    weights = np.ones_like(scores) if weights is None else np.asarray(weights, dtype=np.float64)
-    return np.column_stack([scores * weights, weights])
+    return np.column_stack([scores, np.ones_like(scores)])
 
 
 def _estimates(statistics: NDArray, estimator: Estimator, samples: int, seed: int) -> NDArray:
@@ -168,6 +130,6 @@ def _times_drawn(n: int, samples: int, seed: int) -> NDArray[np.uint16]:
     return times_drawn
 
 
-def _percentiles(draws: NDArray, confidence: float) -> tuple[float, float]:
-    low, high = np.quantile(draws, [(1 - confidence) / 2, (1 + confidence) / 2])
+def _percentiles(draws: NDArray) -> tuple[float, float]:
+    low, high = np.quantile(draws, [0.025, 0.975])
     return float(low), float(high)
