@@ -3,6 +3,7 @@
 import json
 import os
 import subprocess
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -135,10 +136,25 @@ def test_a_part_of_it_that_is_missing_fails_the_trial(hide: dict[str, Any]):
     assert "No module named 'accelerate'" in what
 
 
+def pretend(folder: Path, name: str, version: str) -> None:
+    """Metadata of a package, as if that version of it were installed in `folder`."""
+    info = folder / f"{name}-{version}.dist-info"
+    info.mkdir()
+    (info / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {name}\nVersion: {version}\n")
+
+
+def test_what_an_extra_asks_of_transformers_binds_only_with_the_extra(tmp_path: Path):
+    if find_spec("vllm") is not None:
+        pytest.skip("vLLM is installed")
+    pretend(tmp_path, "transformers", "5.24.0")
+    assert advice(answer(path=tmp_path), "error") == []
+    pretend(tmp_path, "vllm", "0.32.0")
+    ((what, _),) = advice(answer(code=1, path=tmp_path), "error")
+    assert what == "transformers 5.24.0 is outside <5.20"
+
+
 def test_versions_outside_the_supported_ones_fail(tmp_path: Path):
-    old = tmp_path / "transformers-4.57.0.dist-info"
-    old.mkdir()
-    (old / "METADATA").write_text("Metadata-Version: 2.1\nName: transformers\nVersion: 4.57.0\n")
+    pretend(tmp_path, "transformers", "4.57.0")
     found = answer(code=1, path=tmp_path)
     ((what, do),) = advice(found, "error")
     assert what.startswith("transformers 4.57.0 is outside >=5")

@@ -279,7 +279,10 @@ def packages() -> list[Package]:
                 continue
             if in_base or (marker is not None and marker.evaluate({"extra": extra})):
                 found.append(_package(requirement, extra))
-    return found
+    base = {one.name for one in found if one.needed_by == "base"}
+    here = {one.needed_by for one in found if one.installed and one.name not in base}
+    # what an extra asks of a package of the base binds only where the extra itself is installed
+    return [one for one in found if one.needed_by in {"base", *here} or one.name not in base]
 
 
 def _package(requirement: Any, needed_by: str) -> Package:
