@@ -19,7 +19,7 @@ from mkdocs.structure.pages import Page
 
 from flythinker.data.prompt import PromptConfig
 from flythinker.serving.app import create_app
-from flythinker.serving.settings import DEFAULT_DATABASE, ServerSettings
+from flythinker.serving.settings import ServerSettings
 
 ROOT = Path(__file__).parents[1]
 PAGES = ("README.md", "CONTRIBUTING.md", "CHANGELOG.md")
@@ -76,7 +76,7 @@ def _linked(page: File) -> list[str]:
 
 def _openapi() -> dict[str, Any]:
     """The schema of a server with default settings; it has no engine."""
-    settings = ServerSettings("127.0.0.1", 8000, DEFAULT_DATABASE, True, 1, 1, 1, 1, 1, 1, "model")
+    settings = ServerSettings("127.0.0.1", True, 1, 1, 1, 1, 1, "model")
     engine: Any = SimpleNamespace(
         tokenizer=[],
         prompt_config=PromptConfig(),

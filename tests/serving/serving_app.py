@@ -26,15 +26,12 @@ from flythinker.serving.storage.store import Store
 
 SETTINGS = ServerSettings(
     host="127.0.0.1",
-    port=0,
-    database_url="sqlite://",
     require_keys=False,
     max_body_bytes=2**20,
     max_document_chars=100_000,
     max_documents_per_user=100,
     requests_per_minute=0,
     max_concurrent_requests=64,
-    max_queue=4,
     model_name="tiny",
 )
 

@@ -103,15 +103,12 @@ def serve(
         )
     settings = ServerSettings(
         host=host,
-        port=port,
-        database_url=database,
         require_keys=keys,
         max_body_bytes=max_body_bytes,
         max_document_chars=max_document_chars,
         max_documents_per_user=max_documents_per_user,
         requests_per_minute=requests_per_minute,
         max_concurrent_requests=max_concurrent_requests,
-        max_queue=max_queue,
         model_name=name or _name(model),
         log_texts=log_texts,
     )
@@ -124,7 +121,7 @@ def serve(
         elif remote:
             writing = _remote_engine(model, remote, settings)
         else:
-            writing = _local_engine(model, dtype, slots, prefix_mib * MiB, settings)
+            writing = _local_engine(model, dtype, slots, prefix_mib * MiB, max_queue)
         config = uvicorn.Config(
             create_app(settings, store, writing),
             host=host,
@@ -137,7 +134,7 @@ def serve(
 
 
 def _local_engine(
-    model: str, dtype: "Precision", slots: int, prefix_bytes: int, settings: "ServerSettings"
+    model: str, dtype: "Precision", slots: int, prefix_bytes: int, max_queue: int
 ) -> "Engine":
     from flythinker.generation.backends.local import LocalEngine
     from flythinker.generation.writer import Writer
@@ -146,7 +143,7 @@ def _local_engine(
 
     personal = load_model_folder(model, dtype=as_dtype(dtype))
     writer = Writer(personal, slots, prefix_bytes)
-    return LocalEngine(writer, settings.max_queue)
+    return LocalEngine(writer, max_queue)
 
 
 def _remote_engine(

@@ -74,7 +74,7 @@ def create_app(settings: ServerSettings, store: Store, engine: Engine) -> FastAP
 
 
 def _add_watch_routes(app: FastAPI, state: ServerState) -> None:
-    """What watches the server asks here."""
+    """The routes for what watches the server."""
 
     @app.get("/health")
     async def health() -> dict[str, str]:
@@ -100,7 +100,7 @@ def _add_watch_routes(app: FastAPI, state: ServerState) -> None:
 
 
 class _PageMount(Mount):
-    """All that is not the API's: there, what is no route or no method is to be said as such."""
+    """Leaves `/v1/` to the API, so that it says what is no route or no method."""
 
     def matches(self, scope: Scope) -> tuple[Match, Scope]:
         return (Match.NONE, {}) if scope["path"].startswith("/v1/") else super().matches(scope)

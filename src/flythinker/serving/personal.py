@@ -1,4 +1,4 @@
-"""From a conversation and a user's past texts to a prompt, by the code that training uses."""
+"""Prompts from conversations and users' past texts, by the code that training uses."""
 
 import copy
 from collections.abc import Sequence

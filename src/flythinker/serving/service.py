@@ -28,7 +28,7 @@ class WritingRequest:
     Attributes:
         query: what is asked for; token ids are read as they are, without anybody's past texts.
         samplings: how each text is drawn; `max_new_tokens` comes from `max_tokens`.
-        max_tokens: of each text; `None`: as many as in training, if the context has room.
+        max_tokens: the most of each text; `None`: as in training, if the context has room.
         user: whose past texts personalize the prompt, those of an unknown user being none.
         earlier: the conversation before the query.
         history_k: the most past texts shown; `None`: as in training.

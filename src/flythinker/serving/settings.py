@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 DEFAULT_DATABASE = "sqlite:///flythinker.db"
 DEFAULT_TENANT = "default"
-"""Whose everything is on a server without API keys."""
+"""The tenant that owns everything on a server without API keys."""
 
 
 @dataclass(frozen=True)
@@ -12,26 +12,22 @@ class ServerSettings:
     """The settings that requests meet.
 
     Attributes:
-        host, port, database_url: where the server and its store are.
-        require_keys: whether requests need an API key; without, all are of one tenant.
-        max_body_bytes: of a request.
-        max_document_chars, max_documents_per_user: of users' writings.
-        requests_per_minute: of one tenant; 0 = no limit.
-        max_concurrent_requests: of all tenants together.
-        max_queue: texts that may wait for a slot of the local engine.
+        host: the address that the server is bound to.
+        require_keys: whether requests need an API key; without keys there is one tenant.
+        max_body_bytes: the largest body of a request.
+        max_document_chars, max_documents_per_user: the most that users may store.
+        requests_per_minute: the most that a tenant may make; 0 = no limit.
+        max_concurrent_requests: the most of all tenants together.
         model_name: what clients call the model.
         log_texts: whether prompts, texts and what errors quote of them may be logged.
     """
 
     host: str
-    port: int
-    database_url: str
     require_keys: bool
     max_body_bytes: int
     max_document_chars: int
     max_documents_per_user: int
     requests_per_minute: int
     max_concurrent_requests: int
-    max_queue: int
     model_name: str
     log_texts: bool = False

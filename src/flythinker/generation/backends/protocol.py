@@ -46,8 +46,8 @@ class ThoughtEffect:
 
     Attributes:
         text: the token's; empty for a piece of a character that a later token completes.
-        kl: of its prediction, with thoughts against without any, in nats.
-        words: of the vocabulary near the thought before it, nearest first.
+        kl: how far they moved its prediction, against none of them, in nats.
+        words: those of the vocabulary near the thought before it, nearest first.
     """
 
     text: str
@@ -60,7 +60,7 @@ class Piece:
     """What one text of a request grew by.
 
     Attributes:
-        index: of the text among the request's tasks.
+        index: the text's place among the request's tasks.
         text: what is added. It may lag behind `token_ids`: half a character and what may become
             a stop string are held back.
         token_ids: the tokens added.
@@ -134,7 +134,7 @@ class Engine(Protocol):
     """Writes texts.
 
     Attributes:
-        tokenizer: of the model.
+        tokenizer: the model's.
         prompt_config: how the model was prompted in training.
         context_length: the most tokens that prompt and text may have together.
         has_fusion_weight: whether a request may choose its own λ.

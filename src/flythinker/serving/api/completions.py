@@ -96,7 +96,8 @@ async def _answer(
         "model": state.settings.model_name,
     }
     if body.stream:
-        events = _events(request, stream, form, head, body.include_usage)
+        include_usage = body.stream_options is not None and body.stream_options.include_usage
+        events = _events(request, stream, form, head, include_usage)
         headers = {"Cache-Control": "no-cache", "X-Accel-Buffering": "no"}
         return StreamingResponse(events, media_type="text/event-stream", headers=headers)
     with closing(stream):

@@ -76,7 +76,7 @@ class WholeDocument(DocumentCard):
 
 
 class DocumentList(TypedDict):
-    """Some documents in the order they were added; `has_more`: ask again, `after` the last id."""
+    """Some documents in the order they were added; with `has_more` ask again, `after` the last."""
 
     object: Literal["list"]
     data: list[DocumentCard]
@@ -91,7 +91,7 @@ class UserCard(TypedDict):
 
 
 class UserList(TypedDict):
-    """Some users by id; `has_more`: ask again, `after` the last id."""
+    """Some users by id; with `has_more` ask again, `after` the last."""
 
     object: Literal["list"]
     data: list[UserCard]

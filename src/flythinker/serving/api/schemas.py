@@ -61,7 +61,7 @@ class Message(Strict):
 
     @property
     def text(self) -> str:
-        """All of the content."""
+        """The whole content."""
         if isinstance(self.content, str):
             return self.content
         return "\n".join(part.text for part in self.content)
@@ -107,11 +107,6 @@ class Generation(Strict):
     service_tier: str | None = None
     safety_identifier: str | None = None
     prompt_cache_key: str | None = None
-
-    @property
-    def include_usage(self) -> bool:
-        """Whether a stream ends with its usage."""
-        return self.stream_options is not None and self.stream_options.include_usage
 
     def _request(
         self,
@@ -207,7 +202,7 @@ class CompletionRequest(Generation):
 
     @property
     def prompts(self) -> list[str | list[int]]:
-        """All prompts."""
+        """The prompts, one or more."""
         if isinstance(self.prompt, str):
             return [self.prompt]
         if isinstance(self.prompt[0], int):

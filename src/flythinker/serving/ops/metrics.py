@@ -74,14 +74,11 @@ class _EngineCollector(Collector):
 
     def collect(self) -> Iterator[Metric]:
         stats = self._engine.stats()
+        rate = stats.accepted / stats.drafted if stats.drafted else 0
         for name, help_text, value in (
             ("waiting_texts", "Texts waiting for a slot.", stats.waiting),
             ("working_texts", "Texts being written.", stats.working),
-            (
-                "draft_acceptance_rate",
-                "Share of drafted tokens that proved right, since the start.",
-                stats.accepted / stats.drafted if stats.drafted else 0,
-            ),
+            ("draft_acceptance_rate", "Share of drafted tokens that proved right.", rate),
         ):
             yield GaugeMetricFamily(f"flythinker_{name}", help_text, value)
         for name, help_text, value in (

@@ -34,7 +34,8 @@ def vllm_server(
 
     Args:
         model: folder or name. `name`: what requests call it.
-        dtype: as vLLM's; on a CPU without bf16 `auto` is float32. `slots`: texts at the same time.
+        dtype: what vLLM calls so; on a CPU without bf16 `auto` is float32.
+        slots: texts at the same time.
         more: further arguments of `vllm serve`, as one would type them.
 
     Yields:

@@ -52,7 +52,7 @@ def make_page(state: ServerState) -> FastAPI:
 
 
 class _Asking(NamedTuple):
-    """What is asked for, and the buttons that begin and end it."""
+    """The fields that say what to write, and the buttons that begin and end it."""
 
     inputs: list[Any]  # after the user: query, baseline, λ, temperature
     write: gr.Button
@@ -61,7 +61,7 @@ class _Asking(NamedTuple):
 
 
 class _WritingsPart(NamedTuple):
-    """Whose texts, and what adds some."""
+    """The fields that say whose texts are shown, and those that add some."""
 
     user: gr.Dropdown
     stored: gr.HTML
@@ -171,7 +171,7 @@ def _texts_part(engine: Engine) -> list[gr.HTML]:
 def _connect_asking(
     state: ServerState, blocks: gr.Blocks, user: gr.Dropdown, asking: _Asking, shown: list[gr.HTML]
 ) -> None:
-    """What happens when something is to be written."""
+    """Connect the fields and buttons with what writes."""
     comparisons = Comparisons(state)
     seed = gr.State(0)
 
@@ -210,7 +210,7 @@ def _connect_asking(
 
 
 def _connect_writings(writings: Writings, blocks: gr.Blocks, part: _WritingsPart) -> None:
-    """What happens to a user's past texts."""
+    """Connect the fields and buttons with what keeps past texts."""
 
     def opened(request: gr.Request) -> tuple[Any, Any]:
         names = writings.users(_tenant(request))
@@ -281,7 +281,7 @@ def _file(name: str) -> str:
 
 @contextmanager
 def _said_on_the_page() -> Iterator[None]:
-    """What is refused or goes wrong is told to the user, and not logged."""
+    """Tell the user what is refused or goes wrong, and do not log it."""
     try:
         yield
     except (Refused, EngineError, FlyThinkerError) as error:

@@ -144,25 +144,25 @@ class Store:
             return list(connection.scalars(query))
 
     def knows(self, tenant: str, user: str) -> bool:
-        """Whether anything of the user was ever added, and the user not forgotten since."""
+        """Whether something of the user was ever added, and the user not forgotten since."""
         with self._engine.connect() as connection:
             return connection.scalar(_number(tenant, user)) is not None
 
     def history(self, tenant: str, user: str) -> list[Document] | None:
-        """All that a user wrote, oldest first (without a date: first); `None`: unknown."""
+        """All that a user wrote, undated texts and then the oldest first; `None`: unknown user."""
         with self._engine.connect() as connection:
             if connection.scalar(_number(tenant, user)) is None:
                 return None
             rows = connection.execute(_documents(tenant, user)).all()
-        return sorted((_stored(row).document for row in rows), key=lambda one: one.date)
+        return sorted((_stored(row).document for row in rows), key=lambda document: document.date)
 
     def forget(self, tenant: str, user: str) -> bool:
         """Delete a user and all documents; whether there was one."""
-        own = (users.c.tenant == tenant) & (users.c.name == user)
+        owned = (users.c.tenant == tenant) & (users.c.name == user)
 
         def at_once() -> bool:
             with writing(self._engine) as connection:
-                return connection.execute(delete(users).where(own)).rowcount > 0
+                return connection.execute(delete(users).where(owned)).rowcount > 0
 
         def in_parts() -> bool:
             self._delete_in_parts(tenant, user)
@@ -206,14 +206,14 @@ class Store:
                 new.on_conflict_do_update(index_elements=["user", "id"], set_=changed),
                 [row | {"user": number} for row in rows.values()],
             )
-            own = documents.c.user == number
-            if (connection.scalar(select(func.count()).where(own)) or 0) > most:
+            owned = documents.c.user == number
+            if (connection.scalar(select(func.count()).where(owned)) or 0) > most:
                 message = f"a user may have {most} documents; nothing was stored, delete some first"
                 raise TooManyDocuments(message, code="too_many_documents")
             stored = {
                 row.id: _stored(row)
                 for row in connection.execute(
-                    select(documents).where(own, documents.c.id.in_(list(rows)))
+                    select(documents).where(owned, documents.c.id.in_(list(rows)))
                 )
             }
         return [stored[id] for id in rows]
@@ -257,11 +257,13 @@ class Store:
 
     def delete(self, tenant: str, user: str, id: str) -> bool:
         """Delete one document; whether there was one."""
-        own = (documents.c.user == _number(tenant, user).scalar_subquery()) & (documents.c.id == id)
+        owned = (documents.c.user == _number(tenant, user).scalar_subquery()) & (
+            documents.c.id == id
+        )
 
         def at_once() -> bool:
             with writing(self._engine) as connection:
-                return connection.execute(delete(documents).where(own)).rowcount > 0
+                return connection.execute(delete(documents).where(owned)).rowcount > 0
 
         return self._taking_away(at_once)
 
@@ -305,7 +307,7 @@ class Store:
         self._taking_away(at_once)
 
     def tenant_of(self, secret: str) -> str | None:
-        """Whose key it is; `None`: nobody's, or revoked."""
+        """The tenant whose key it is; `None`: it is nobody's, or revoked."""
         valid = (keys.c.hash == _hash(secret)) & keys.c.revoked.is_(None)
         with self._engine.connect() as connection:
             return connection.scalar(select(keys.c.tenant).where(valid))
@@ -351,8 +353,8 @@ class Store:
 
     def _delete_in_parts(self, tenant: str, user: str) -> None:
         """Delete a user's documents a few at a time, so that each needs little room in the log."""
-        own = documents.c.user == _number(tenant, user).scalar_subquery()
-        query = select(documents.c.number, func.length(documents.c.text)).where(own).limit(_BATCH)
+        owned = documents.c.user == _number(tenant, user).scalar_subquery()
+        query = select(documents.c.number, func.length(documents.c.text)).where(owned).limit(_BATCH)
         while True:
             with self._engine.connect() as connection:
                 rows = connection.execute(query).all()
@@ -375,8 +377,8 @@ def _number(tenant: str, user: str) -> Select[Any]:
 
 
 def _documents(tenant: str, user: str) -> Select[Any]:
-    own = documents.c.user == _number(tenant, user).scalar_subquery()
-    return select(documents).where(own).order_by(documents.c.number)
+    owned = documents.c.user == _number(tenant, user).scalar_subquery()
+    return select(documents).where(owned).order_by(documents.c.number)
 
 
 def _row(document: Document) -> dict[str, Any]:
