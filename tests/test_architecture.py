@@ -42,9 +42,6 @@ HOMES = {
     "vllm": {"bulk", "vllm_plugin"},
 }
 
-# The engines still raise the server's errors.
-PENDING = {("generation", "serving")}
-
 
 def imports(code: str) -> Iterator[str]:
     """Dotted names that a module imports, also inside functions; relative ones begin with a dot."""
@@ -64,7 +61,7 @@ def allowed(room: str, name: str) -> bool:
     if not path or path[0] not in ROW or path[0] == room:
         return True
     before = {other for other, row in ROW.items() if row < ROW[room]}
-    return path[0] in ONLY.get(room, before) or (room, path[0]) in PENDING
+    return path[0] in ONLY.get(room, before)
 
 
 def modules() -> Iterator[tuple[str, Path]]:
