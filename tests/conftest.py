@@ -1,4 +1,5 @@
 import logging
+import os
 import re
 import signal
 from collections.abc import Callable, Iterator
@@ -28,6 +29,8 @@ from small_disk import may_mount, run_apart, small_disk
 
 # Tests run side by side: threads of tiny operations would wait more than they compute.
 torch.set_num_threads(1)
+if device := os.environ.get("FLYTHINKER_TEST_DEVICE"):  # see benchmarks/gpu
+    torch.set_default_device(device)
 
 _CHAT_TEMPLATE = (
     "{% for m in messages %}<|im_start|>{{ m.role }}\n{{ m.content }}<|im_end|>\n{% endfor %}"

@@ -105,7 +105,9 @@ def tiny_flythinker(variant: Variant = PLAIN, seed: int = 0) -> FlyThinkerForCau
 
 def random_ids(*shape: int, seed: int = 0) -> Tensor:
     """Token ids without padding and end tokens."""
-    return torch.randint(2, VOCAB, shape, generator=torch.Generator().manual_seed(seed))
+    drawn = torch.Generator().manual_seed(seed)  # the CPU's, for the same ids on every device
+    ids = torch.randint(2, VOCAB, shape, generator=drawn, device="cpu")
+    return ids.to(torch.get_default_device())
 
 
 def padded(rows: list[Tensor], side: str, pad_token: int = PAD) -> dict[str, Tensor]:

@@ -13,8 +13,8 @@ from flythinker.methods.flythinker import FlyThinker
 def test_what_trains_runs_with_every_seed_and_the_rest_once(comparison_file):
     path = comparison_file({"rag": None, "sft": None, "flythinker": {"seeds": [7]}}, seeds=[1, 2])
     trials = load_comparison(path).trials
-    assert [trial.id for trial in trials] == ["rag-s1", "sft-s1", "sft-s2", "flythinker-s7"]
-    assert [trial.config.training.seed for trial in trials] == [1, 1, 2, 7]
+    assert [trial.id for trial in trials] == ["rag-s1", "sft-s1", "flythinker-s7", "sft-s2"]
+    assert [trial.config.training.seed for trial in trials] == [1, 1, 7, 2]
 
 
 def test_an_entry_has_its_own_settings_options_and_label(comparison_file):

@@ -99,6 +99,7 @@ def run(dist: Path, tmp_path_factory: pytest.TempPathFactory) -> Run:
 def test_quick_start_with_the_wheel_alone(run, tmp_path):
     """Texts, a training of two steps, a text in that voice: with the embedded backbone."""
     assert "train" in run("flythinker --help")
+    run("flythinker doctor")  # exits with 1 where the main job could not run
     run("flythinker data build sotu --limit 8 --out data")
     sections = {
         "model": {"generator": "smollm2-135m", "reasoner": "smollm2-135m", "reasoner_layers": 2},

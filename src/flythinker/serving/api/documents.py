@@ -7,13 +7,13 @@ from typing import Annotated, Literal
 
 from fastapi import APIRouter, Path, Query
 from fastapi.responses import StreamingResponse
-from pydantic import BaseModel, ConfigDict, Field, field_validator
+from pydantic import Field, field_validator
 from typing_extensions import TypedDict  # pydantic wants this one before Python 3.12
 
 from flythinker.data.example import Document, is_iso_date
 from flythinker.serving.api.access import Tenant
 from flythinker.serving.api.errors import ApiError
-from flythinker.serving.api.schemas import MAX_USER_CHARS, USER_PATTERN, Clean
+from flythinker.serving.api.schemas import MAX_USER_CHARS, USER_PATTERN, Clean, Strict
 from flythinker.serving.errors import DocumentTooLarge
 from flythinker.serving.state import ServerState, State
 from flythinker.serving.storage.store import StoredDocument
@@ -30,10 +30,8 @@ DocumentId = Annotated[str, Path(pattern=DOCUMENT_PATTERN)]
 Limit = Annotated[int, Query(ge=1, le=1000)]
 
 
-class NewDocument(BaseModel):
+class NewDocument(Strict):
     """Something that the user wrote."""
-
-    model_config = ConfigDict(extra="forbid", strict=True)
 
     text: Clean
     title: Clean = Field("", max_length=500)
@@ -54,10 +52,8 @@ class NewDocument(BaseModel):
         return date
 
 
-class NewDocuments(BaseModel):
+class NewDocuments(Strict):
     """One document or many: all are stored, or none."""
-
-    model_config = ConfigDict(extra="forbid", strict=True)
 
     documents: list[NewDocument] = Field(min_length=1, max_length=MAX_ADDED)
 
@@ -146,7 +142,8 @@ def store_documents(
     """
     longest = state.settings.max_document_chars
     if any(len(document.text) > longest for document in added):
-        raise DocumentTooLarge(longest)
+        message = f"a document is longer than {longest} characters"
+        raise DocumentTooLarge(message, param="documents", code="document_too_large")
     documents = [Document(document.text, document.title, document.date) for document in added]
     return state.store.add(tenant, user, documents, state.settings.max_documents_per_user)
 

@@ -9,7 +9,7 @@ from itertools import accumulate
 from typing import Any
 
 from flythinker.generation.backends.protocol import Piece, TokenLogprob, TokenText
-from flythinker.serving.service import WrittenText
+from flythinker.serving.service import TextStream, WrittenText
 
 
 @dataclass(frozen=True)
@@ -107,13 +107,10 @@ class CompletionFormat:
 Format = ChatFormat | CompletionFormat
 
 
-def usage(prompt_tokens: int, completion_tokens: int) -> dict[str, int]:
-    """Tokens of a request, all its texts together; a prompt counts once however large `n`."""
-    return {
-        "prompt_tokens": prompt_tokens,
-        "completion_tokens": completion_tokens,
-        "total_tokens": prompt_tokens + completion_tokens,
-    }
+def usage(stream: TextStream) -> dict[str, int]:
+    """Tokens of a request, all its texts together."""
+    read, written = stream.prompt_tokens, sum(len(text.token_ids) for text in stream.texts)
+    return {"prompt_tokens": read, "completion_tokens": written, "total_tokens": read + written}
 
 
 def _likely(token: TokenText) -> dict[str, Any]:

@@ -5,6 +5,7 @@ one that changes nothing; one that changes nothing is taken and ignored.
 """
 
 import secrets
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import Annotated, Any, Literal, Self
 
@@ -31,25 +32,27 @@ Clean = Annotated[str, Field(pattern=r"^[^\x00]*$")]
 StopString = Annotated[Clean, Field(min_length=1, max_length=200)]
 
 
-class _Strict(BaseModel):
+class Strict(BaseModel):
+    """A part of a request: a field that is unknown, or of another type, is refused."""
+
     model_config = ConfigDict(extra="forbid", strict=True)
 
 
-class StreamOptions(_Strict):
+class StreamOptions(Strict):
     """What a streamed answer is to have beside the text."""
 
     include_usage: bool = False
     include_obfuscation: bool = False
 
 
-class TextPart(_Strict):
+class TextPart(Strict):
     """A part of a message; only text is read."""
 
     type: Literal["text"]
     text: Clean
 
 
-class Message(_Strict):
+class Message(Strict):
     """One message of a conversation. `developer` is another word for `system`."""
 
     role: Literal["system", "developer", "user", "assistant"]
@@ -64,7 +67,7 @@ class Message(_Strict):
         return "\n".join(part.text for part in self.content)
 
 
-class Generation(_Strict):
+class Generation(Strict):
     """What both kinds of completion have in common."""
 
     model: Clean
@@ -106,12 +109,18 @@ class Generation(_Strict):
     prompt_cache_key: str | None = None
 
     @property
-    def history_user(self) -> str | None:
-        """Whose past texts personalize the text."""
-        return self.user if self.personalize else None
+    def include_usage(self) -> bool:
+        """Whether a stream ends with its usage."""
+        return self.stream_options is not None and self.stream_options.include_usage
 
-    def samplings(self, logprobs: int | None) -> list[Sampling]:
-        """How the `n` choices of a prompt are drawn, each with a seed of its own."""
+    def _request(
+        self,
+        query: str | list[int],
+        max_tokens: int | None,
+        logprobs: int | None,
+        earlier: Sequence[Turn] = (),
+    ) -> WritingRequest:
+        """What the service is asked to write: `n` texts, each drawn with a seed of its own."""
         temperature = Sampling.temperature if self.temperature is None else self.temperature
         stop = [self.stop] if isinstance(self.stop, str) else self.stop or []
         seed = secrets.randbelow(2**63) if self.seed is None else self.seed
@@ -122,7 +131,9 @@ class Generation(_Strict):
             logprobs=logprobs,
             fusion_weight=self.fusion_weight,
         )
-        return [replace(first, seed=(seed + choice) % 2**63) for choice in range(self.n)]
+        samplings = [replace(first, seed=(seed + choice) % 2**63) for choice in range(self.n)]
+        user = self.user if self.personalize else None
+        return WritingRequest(query, samplings, max_tokens, user, earlier, self.history_k)
 
     @model_validator(mode="after")
     def _check_stream_options(self) -> Self:
@@ -145,16 +156,11 @@ class ChatRequest(Generation):
     tool_choice: Literal["none", "auto"] | None = None
     parallel_tool_calls: bool | None = None
 
-    def writing_request(self) -> WritingRequest:
+    def writing_requests(self) -> list[WritingRequest]:
         """What the service is asked to write: the last message is the query."""
-        return WritingRequest(
-            self.messages[-1].text,
-            self.samplings((self.top_logprobs or 0) if self.logprobs else None),
-            self.max_completion_tokens or self.max_tokens,
-            self.history_user,
-            self.earlier,
-            self.history_k,
-        )
+        max_tokens = self.max_completion_tokens or self.max_tokens
+        logprobs = (self.top_logprobs or 0) if self.logprobs else None
+        return [self._request(self.messages[-1].text, max_tokens, logprobs, self.earlier)]
 
     @property
     def earlier(self) -> list[Turn]:
@@ -210,13 +216,7 @@ class CompletionRequest(Generation):
 
     def writing_requests(self) -> list[WritingRequest]:
         """What the service is asked to write, one for each prompt."""
-        samplings = self.samplings(self.logprobs)
-        return [
-            WritingRequest(
-                prompt, samplings, self.max_tokens, self.history_user, history_k=self.history_k
-            )
-            for prompt in self.prompts
-        ]
+        return [self._request(prompt, self.max_tokens, self.logprobs) for prompt in self.prompts]
 
     @model_validator(mode="after")
     def _check(self) -> Self:

@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import AsyncIterator, Iterator
+from functools import partial
 
 from prometheus_client import CollectorRegistry, Counter, Histogram, generate_latest
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
@@ -18,39 +19,29 @@ class Metrics:
     """The metrics of one server; each has a registry of its own."""
 
     def __init__(self, engine: Engine, store: Store) -> None:
-        self._registry = CollectorRegistry()
-        self._registry.register(_EngineCollector(engine))
-        self._registry.register(_StoreCollector(store))
-        self.requests = Counter(
-            "flythinker_requests",
-            "Requests answered.",
-            ("route", "method", "status"),
-            registry=self._registry,
-        )
-        self.request_seconds = Histogram(
-            "flythinker_request_seconds",
+        registry = self._registry = CollectorRegistry()
+        registry.register(_EngineCollector(engine))
+        registry.register(_StoreCollector(store))
+        counter = partial(Counter, namespace="flythinker", registry=registry)
+        histogram = partial(Histogram, namespace="flythinker", registry=registry)
+        self.requests = counter("requests", "Requests answered.", ("route", "method", "status"))
+        self.request_seconds = histogram(
+            "request_seconds",
             "From the request to the end of its answer.",
             ("route",),
             buckets=(*_SECONDS, 120, 300),
-            registry=self._registry,
         )
-        self.prompt_tokens = Counter(
-            "flythinker_prompt_tokens", "Tokens of prompts.", registry=self._registry
-        )
-        self.completion_tokens = Counter(
-            "flythinker_completion_tokens", "Tokens written.", registry=self._registry
-        )
-        self._first_token = Histogram(
-            "flythinker_time_to_first_token_seconds",
+        self.prompt_tokens = counter("prompt_tokens", "Tokens of prompts.")
+        self.completion_tokens = counter("completion_tokens", "Tokens written.")
+        self._first_token = histogram(
+            "time_to_first_token_seconds",
             "From the request, with its time in the queue, to a text's first token.",
             buckets=_SECONDS,
-            registry=self._registry,
         )
-        self._per_token = Histogram(
-            "flythinker_time_per_token_seconds",
+        self._per_token = histogram(
+            "time_per_token_seconds",
             "Mean time of a text's tokens after the first.",
             buckets=_TOKEN_SECONDS,
-            registry=self._registry,
         )
 
     async def timed(self, pieces: AsyncIterator[Piece], begun: float) -> AsyncIterator[Piece]:

@@ -3,8 +3,8 @@
 import time
 from collections.abc import AsyncIterator, Sequence
 from contextlib import closing
-from dataclasses import dataclass, replace
-from typing import Any, Literal
+from dataclasses import dataclass, field, replace
+from typing import Any, Literal, NamedTuple
 
 from pydantic import ValidationError
 
@@ -23,58 +23,40 @@ REFRESH_SECONDS = 0.1
 """How often at most the page is told how the texts go on."""
 
 
-@dataclass(frozen=True)
-class ComparisonRequest:
-    """What is asked for on the page; `fusion_weight` is `None` where there is none to choose."""
-
-    user: str
-    query: str
-    baseline: Baseline
-    fusion_weight: float | None
-    temperature: float
-    seed: int
-
-
-class Column:
-    """One text of the page as it grows: what `column.js` draws."""
-
-    def __init__(self, title: str) -> None:
-        self.title = title
-        self.state = "waiting"
-        self.note = ""
-        self.tokens: list[tuple[str, float | None, Sequence[str]]] = []
-        self._count = 0
-
-    def add(self, piece: Piece) -> None:
-        """Go on with the next piece."""
-        self.state = "writing" if piece.finish_reason is None else "done"
-        self._count += len(piece.token_ids)
-        if piece.effects:
-            self.tokens += [(each.text, round(each.kl, 4), each.words) for each in piece.effects]
-        elif piece.text:
-            self.tokens.append((piece.text, None, ()))
-        moved = [kl for _, kl, _ in self.tokens if kl is not None]
-        self.note = f"{self._count} tokens"
-        if moved:
-            self.note += f" · thoughts moved each by {sum(moved) / len(moved):.3f} nats on average"
-
-    def value(self) -> dict[str, Any]:
-        """A copy for the page."""
-        return {
-            "title": self.title,
-            "state": self.state,
-            "note": self.note,
-            "tokens": list(self.tokens),
-        }
-
-
-@dataclass(frozen=True)
-class Progress:
+class Progress(NamedTuple):
     """Both texts so far, and the past texts that the personal one is written from."""
 
     personal: dict[str, Any]
     baseline: dict[str, Any]
     used: dict[str, Any]
+
+
+@dataclass
+class Column:
+    """One text of the page as it grows: what `column.js` draws."""
+
+    title: str
+    state: str = "waiting"
+    note: str = ""
+    tokens: list[tuple[str, float | None, Sequence[str]]] = field(default_factory=list)
+    count: int = 0
+
+    def add(self, piece: Piece) -> None:
+        """Go on with the next piece."""
+        self.state = "writing" if piece.finish_reason is None else "done"
+        self.count += len(piece.token_ids)
+        if piece.effects:
+            self.tokens += [(each.text, round(each.kl, 4), each.words) for each in piece.effects]
+        elif piece.text:
+            self.tokens.append((piece.text, None, ()))
+        moved = [kl for _, kl, _ in self.tokens if kl is not None]
+        self.note = f"{self.count} tokens"
+        if moved:
+            self.note += f" · thoughts moved each by {sum(moved) / len(moved):.3f} nats on average"
+
+    def value(self) -> dict[str, Any]:
+        """A copy for the page."""
+        return vars(self) | {"tokens": list(self.tokens)}
 
 
 class Comparisons:
@@ -90,11 +72,11 @@ class Comparisons:
             stream.cancel()
 
     async def write(
-        self, tenant: str, session: str, wanted: ComparisonRequest
+        self, tenant: str, session: str, query: str, baseline: Baseline, **options: Any
     ) -> AsyncIterator[Progress]:
-        """Write as the user, and beside it what `wanted.baseline` says.
+        """Write as the user, and beside it what `baseline` says, with the same seed.
 
-        What the session was writing before ends.
+        What the session was writing before ends. `options` are fields of `ChatRequest`.
 
         Raises:
             Refused: something asked for is wrong, or too much is asked for.
@@ -102,57 +84,52 @@ class Comparisons:
         """
         self.stop(session)
         self._state.rate.take(tenant)
-        body = _chat_request(wanted, self._state.settings.model_name)
-        requests = self._requests(body, wanted)
-        stream = await self._state.writing.write(tenant, requests, body)
+        body = _chat_request(query, options | {"model": self._state.settings.model_name})
+        stream = await self._state.writing.write(tenant, self._requests(body, baseline), body)
         self._running[session] = stream
-        title = f"As {wanted.user}" if wanted.user else "As nobody in particular"
-        columns = [Column(title), Column(wanted.baseline.capitalize())]
+        title = f"As {body.user}" if body.user else "As nobody in particular"
+        columns = [Column(title), Column(baseline.capitalize())]
         used = _used(stream.prompts[0], stream.histories[0])
+
+        def now() -> Progress:
+            return Progress(columns[0].value(), columns[1].value(), used)
+
         shown = 0.0
         try:
             with closing(stream):
-                yield Progress(columns[0].value(), columns[1].value(), used)
+                yield now()
                 async for piece in stream.pieces():
                     columns[piece.index].add(piece)
                     if time.monotonic() - shown >= REFRESH_SECONDS:
                         shown = time.monotonic()
-                        yield Progress(columns[0].value(), columns[1].value(), used)
+                        yield now()
         finally:
             if self._running.get(session) is stream:
                 del self._running[session]
         for column in columns:
             if column.state != "done":
                 column.state = "stopped"
-        yield Progress(columns[0].value(), columns[1].value(), used)
+        yield now()
 
-    def _requests(self, body: ChatRequest, wanted: ComparisonRequest) -> list[WritingRequest]:
-        """The personal text and the baseline, drawn with the same seed."""
-        personal = body.writing_request()
+    def _requests(self, body: ChatRequest, baseline: Baseline) -> list[WritingRequest]:
+        """The personal text, with what its thoughts do, and the baseline."""
+        (personal,) = body.writing_requests()
         (sampling,) = personal.samplings
-        effects = self._state.engine.has_effects and wanted.fusion_weight != 0
+        effects = self._state.engine.has_effects and body.fusion_weight != 0
         shaded = replace(sampling, effects=effects)
-        if wanted.baseline == "without history":
+        if baseline == "without history":
             personal = replace(personal, samplings=[shaded])
             return [personal, replace(personal, user=None)]
         return [replace(personal, samplings=[shaded, replace(sampling, fusion_weight=0.0)])]
 
 
-def _chat_request(wanted: ComparisonRequest, model: str) -> ChatRequest:
-    """The same as a client of the API would ask for, with the same checks."""
-    if not wanted.query.strip():
+def _chat_request(query: str, options: dict[str, Any]) -> ChatRequest:
+    """What a client of the API would send, checked in the same way."""
+    if not query.strip():
         raise BadRequest("say what to write about", param="query")
+    messages = [{"role": "user", "content": query}]
     try:
-        return ChatRequest.model_validate(
-            {
-                "model": model,
-                "messages": [{"role": "user", "content": wanted.query}],
-                "user": wanted.user or None,
-                "temperature": wanted.temperature,
-                "fusion_weight": wanted.fusion_weight,
-                "seed": wanted.seed,
-            }
-        )
+        return ChatRequest.model_validate(options | {"messages": messages})
     except ValidationError as error:
         raise invalid_field(error) from error
 

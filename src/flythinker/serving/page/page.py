@@ -16,7 +16,7 @@ from flythinker.generation.backends.errors import EngineError
 from flythinker.generation.backends.protocol import Engine
 from flythinker.generation.sampling import Sampling
 from flythinker.serving.errors import DISK_FULL, Refused
-from flythinker.serving.page.comparison import Baseline, ComparisonRequest, Comparisons
+from flythinker.serving.page.comparison import Baseline, Comparisons
 from flythinker.serving.page.page_access import PageGate, tenant_of
 from flythinker.serving.page.theme import page_theme
 from flythinker.serving.page.writings import Writings
@@ -184,11 +184,16 @@ def _connect_asking(
         weight: float,
         temperature: float,
     ) -> AsyncIterator[list[dict[str, Any]]]:
-        chosen = weight if state.engine.has_fusion_weight else None
-        wanted = ComparisonRequest(_name(user), query, baseline, chosen, temperature, seed)
+        options = {
+            "user": _name(user) or None,
+            "fusion_weight": weight if state.engine.has_fusion_weight else None,
+            "temperature": temperature,
+            "seed": seed,
+        }
+        told = comparisons.write(_tenant(request), _session(request), query, baseline, **options)
         with _said_on_the_page():
-            async for now in comparisons.write(_tenant(request), _session(request), wanted):
-                yield [now.personal, now.baseline, now.used]
+            async for progress in told:
+                yield list(progress)
 
     def stop(request: gr.Request) -> None:
         comparisons.stop(_session(request))

@@ -1,13 +1,12 @@
 """Users' past texts on the page, through the same store and limits as by the API."""
 
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Annotated, Any
 
 from pydantic import Field, TypeAdapter, ValidationError
-from typing_extensions import TypedDict  # pydantic wants this one before Python 3.12
 
 from flythinker.data.example import Document
 from flythinker.data.history import read_history
@@ -22,14 +21,6 @@ SHOWN_USERS = 1000
 SHOWN_DOCUMENTS = 100
 
 _USER = TypeAdapter(Annotated[str, Field(pattern=USER_PATTERN, max_length=MAX_USER_CHARS)])
-
-
-class UploadedFile(TypedDict):
-    """A file of past texts; `changed` is when, in milliseconds since 1970."""
-
-    name: str
-    changed: float
-    text: str
 
 
 class Writings:
@@ -74,8 +65,10 @@ class Writings:
         if added:
             store_documents(self._state, tenant, user, added)
 
-    def add_files(self, tenant: str, user: str, files: Sequence[UploadedFile]) -> int:
+    def add_files(self, tenant: str, user: str, files: Sequence[Mapping[str, Any]]) -> int:
         """Store the texts in files as `flythinker write --history` reads them; returns how many.
+
+        A file has a `name`, a `text` and when it `changed`, in milliseconds since 1970.
 
         Raises:
             Refused: see `add`.
@@ -96,7 +89,7 @@ class Writings:
         self._store.forget(tenant, user)
 
 
-def _read(file: UploadedFile) -> list[Document]:
+def _read(file: Mapping[str, Any]) -> list[Document]:
     """The past texts in a file; it is on disk while it is read, and for nobody else to see."""
     name = Path(file["name"]).name
     with TemporaryDirectory() as folder:

@@ -208,7 +208,8 @@ class Store:
             )
             own = documents.c.user == number
             if (connection.scalar(select(func.count()).where(own)) or 0) > most:
-                raise TooManyDocuments(most)
+                message = f"a user may have {most} documents; nothing was stored, delete some first"
+                raise TooManyDocuments(message, code="too_many_documents")
             stored = {
                 row.id: _stored(row)
                 for row in connection.execute(
