@@ -9,13 +9,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 from filelock import FileLock
-from flythinker.comparison.unit import missing_files
 
 from flythinker.comparison.config import load_comparison
 from flythinker.comparison.curves import frontier, frontier_section
 from flythinker.comparison.efficiency import measure_efficiency
 from flythinker.comparison.report import write_comparison
 from flythinker.comparison.run import collect, read_measured, read_test, run
+from flythinker.comparison.trial import missing_files
 from flythinker.data.example import write_examples
 from flythinker.scoring.losses import held_out_loss, load_losses
 from flythinker.scoring.significance import grouped, paired_difference
@@ -191,7 +191,7 @@ def test_a_control_that_does_not_write_has_losses_only(comparison_file):
     assert {"loss", "rouge1"} <= sft.keys()
     assert late.keys() == {"loss"}
     comparison = load_comparison(path)
-    assert not missing_files(comparison, comparison.units[1])
+    assert not missing_files(comparison, comparison.trials[1])
     figures = measure_efficiency(comparison, read_test(comparison), rounds=1)["entries"]
     assert set(figures) == {"SFT"}
     assert figures["SFT"][0]["train_seconds"] > 0

@@ -13,6 +13,12 @@ Config = Annotated[Path, typer.Argument(help="A YAML file with a `compare` secti
 Override = Annotated[
     list[str] | None, typer.Option("--set", help="section.key=value, may be repeated.")
 ]
+Report = Annotated[
+    bool, typer.Option("--report", help="Run nothing; report on what is measured so far.")
+]
+Efficiency = Annotated[
+    bool, typer.Option("--efficiency", help="Measure what each entry costs, and only that.")
+]
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON object.")]
 
 
@@ -21,12 +27,8 @@ def compare(
     config: Config,
     override: Override = None,
     only: Annotated[str | None, typer.Option(help="Entries to run, separated by commas.")] = None,
-    report: Annotated[
-        bool, typer.Option("--report", help="Run nothing; report on what is measured so far.")
-    ] = False,
-    efficiency: Annotated[
-        bool, typer.Option("--efficiency", help="Measure what each entry costs, and only that.")
-    ] = False,
+    report: Report = False,
+    efficiency: Efficiency = False,
     title: Annotated[str, typer.Option(help="Of the report.")] = "FlyThinker comparison",
     as_json: Json = False,
 ) -> None:
@@ -34,7 +36,7 @@ def compare(
     from flythinker.comparison.config import load_comparison
     from flythinker.comparison.config import only as keep
     from flythinker.comparison.efficiency import measure_efficiency
-    from flythinker.comparison.report import report_path, terminal_table, write_comparison
+    from flythinker.comparison.report import terminal_table, write_comparison
     from flythinker.comparison.run import collect, read_measured, read_test, run
 
     comparison = load_comparison(config, override or ())
@@ -49,7 +51,7 @@ def compare(
         print(json.dumps(data))
         return
     Console().print(terminal_table(data["results"]))
-    Console().print(f"report: {report_path(comparison)}", highlight=False)
+    Console().print(f"report: {comparison.page}", highlight=False)
 
 
 @app.command(epilog="Example: flythinker ablate configs/compare/sotu.yaml --only 'fusion weight'")
@@ -57,19 +59,14 @@ def ablate(
     config: Annotated[Path, typer.Argument(help="A YAML file with an `ablate` section.")],
     override: Override = None,
     only: Annotated[str | None, typer.Option(help="Studies to run, separated by commas.")] = None,
-    report: Annotated[
-        bool, typer.Option("--report", help="Run nothing; report on what is measured so far.")
-    ] = False,
-    efficiency: Annotated[
-        bool, typer.Option("--efficiency", help="Measure what each point costs, and only that.")
-    ] = False,
+    report: Report = False,
+    efficiency: Efficiency = False,
     title: Annotated[str, typer.Option(help="Of the report.")] = "FlyThinker ablations",
     as_json: Json = False,
 ) -> None:
     """Train FlyThinker with one setting changed at a time; a killed run goes on where it was."""
     from flythinker.comparison.ablate import load_ablation, study_table, write_ablation
     from flythinker.comparison.efficiency import measure_efficiency
-    from flythinker.comparison.report import report_path
     from flythinker.comparison.run import collect, read_measured, read_test, run
 
     ablation = load_ablation(config, override or (), None if only is None else only.split(","))
@@ -85,4 +82,4 @@ def ablate(
         return
     for name, lines in data["studies"].items():
         Console().print(study_table(name, lines))
-    Console().print(f"report: {report_path(comparison)}", highlight=False)
+    Console().print(f"report: {comparison.page}", highlight=False)

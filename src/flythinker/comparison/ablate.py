@@ -9,12 +9,7 @@ from typing import Any
 
 from rich.table import Table as TerminalTable
 
-from flythinker.comparison.config import (
-    CompareSection,
-    Comparison,
-    make_comparison,
-    read_section,
-)
+from flythinker.comparison.config import CompareSection, Comparison, make_comparison, read_section
 from flythinker.comparison.efficiency import efficiency_section, read_efficiency
 from flythinker.comparison.run import TrialResult
 from flythinker.comparison.tables import result_rows
@@ -136,7 +131,7 @@ def write_ablation(
         "studies": studies,
         "efficiency": read_efficiency(ablation.comparison),
     }
-    page = ablation.comparison.results / "report.html"
+    page = ablation.comparison.page
     sections = [_section(name, lines) for name, lines in studies.items()]
     if data["efficiency"] is not None:
         sections.append(efficiency_section(data["efficiency"]))

@@ -117,6 +117,11 @@ class Comparison:
         """Where what was measured is kept."""
         return Path(self.section.results)
 
+    @property
+    def page(self) -> Path:
+        """Where the report is; the same as Markdown and as JSON lie beside it."""
+        return self.results / "report.html"
+
     def sampling(self, seed: int) -> Sampling:
         """How texts are written with a seed."""
         section = self.section

@@ -3,7 +3,6 @@
 import json
 from collections.abc import Sequence
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 from rich.table import Table as TerminalTable
@@ -95,9 +94,8 @@ def write_comparison(
         f"{data['examples']} held-out texts by {data['users']} users; responses of up to "
         f"{section.response_tokens} tokens"
     )
-    page = comparison.results / "report.html"
-    write_page(page, title, subtitle, [s for s in sections if s is not None])
-    with atomic_write(page.with_suffix(".json")) as file:
+    write_page(comparison.page, title, subtitle, [s for s in sections if s is not None])
+    with atomic_write(comparison.page.with_suffix(".json")) as file:
         json.dump(data, file, indent=1)
     return data
 
@@ -331,8 +329,3 @@ def _value(cell: dict[str, Any], metric: str) -> str:
 
 def _sign(cell: dict[str, Any] | None) -> str:
     return "" if cell is None or cell["verdict"] is None else cell["verdict"]
-
-
-def report_path(comparison: Comparison) -> Path:
-    """Where `write_comparison` puts the page."""
-    return comparison.results / "report.html"

@@ -75,13 +75,13 @@ def run_trial(comparison: Comparison, trial: Trial, examples: Sequence[Example])
 
 def missing_files(comparison: Comparison, trial: Trial) -> list[str]:
     """Names of the files that are still to be measured of a trial."""
-    measure = comparison.section.measure
-    files = [losses_file("own")] if "loss" in measure else []
-    if "swap" in measure:
-        files += [losses_file("swapped"), losses_file("none")]
-    if "texts" in measure and trial.method.writes:
-        files.append(OUTPUTS)
-    return [file for file in files if not (comparison.results / trial.id / file).exists()]
+    files = {
+        "loss": [losses_file("own")],
+        "swap": [losses_file("swapped"), losses_file("none")],
+        "texts": [OUTPUTS] if trial.method.writes else [],
+    }
+    wanted = [file for what in comparison.section.measure for file in files[what]]
+    return [file for file in wanted if not (comparison.results / trial.id / file).exists()]
 
 
 def make_method(comparison: Comparison, trial: Trial) -> Method:

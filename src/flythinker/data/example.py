@@ -150,14 +150,19 @@ def read_records(path: str | Path) -> Iterator[tuple[int, Any]]:
                 raise FlyThinkerError(f"{path}: expected a list of examples; use .jsonl for lines")
             yield from enumerate(records, start=1)
         case ".jsonl":
-            with path.open(encoding="utf-8") as file:
-                for number, line in enumerate(file, start=1):
-                    if line.strip():
-                        yield number, _json(line, f"{path}:{number}")
+            yield from read_json_lines(path)
         case suffix:
             raise FlyThinkerError(
                 f"{path}: cannot read '{suffix}' files; use .jsonl, .json, .csv or .parquet"
             )
+
+
+def read_json_lines(path: Path) -> Iterator[tuple[int, Any]]:
+    """What `read_records` yields of a .jsonl file, whatever this one is called."""
+    with path.open(encoding="utf-8") as file:
+        for number, line in enumerate(file, start=1):
+            if line.strip():
+                yield number, _json(line, f"{path}:{number}")
 
 
 def _json(text: str, where: str) -> Any:

@@ -1,11 +1,11 @@
 """Files of outputs: what was written to each example of a data file, one record an example."""
 
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from flythinker.data.example import Example, read_records
+from flythinker.data.example import Example, read_json_lines, read_records
 from flythinker.errors import FlyThinkerError
 from flythinker.files import atomic_write
 
@@ -44,19 +44,22 @@ def read_outputs(path: Path, examples: Sequence[Example]) -> list[str]:
     if not path.exists():
         raise FlyThinkerError(f"{path}: no such file; make it with `flythinker generate`")
     shards = sorted(path.glob("part-*")) if path.is_dir() else [path]
-    lines = [line for shard in shards for line in _read_lines(shard)]
-    if len(lines) != len(examples):
+    records = [
+        (f"{shard}:{number}", record) for shard in shards for number, record in _records(shard)
+    ]
+    if len(records) != len(examples):
         raise FlyThinkerError(
-            f"{path}: {len(lines)} outputs for {len(examples)} examples; "
+            f"{path}: {len(records)} outputs for {len(examples)} examples; "
             "generate and evaluate the same data with the same --limit"
         )
     outputs = []
-    for (where, line), example in zip(lines, examples, strict=True):
+    for (where, record), example in zip(records, examples, strict=True):
+        if isinstance(record, FlyThinkerError):
+            raise record
         try:
-            record = json.loads(line) if isinstance(line, str) else line
             about = (record["user_id"], record["query"])
             outputs.append(record["output"])
-        except (json.JSONDecodeError, KeyError, TypeError) as error:
+        except (KeyError, TypeError) as error:
             raise FlyThinkerError(f"{where}: not an output line: {error}") from None
         if about != (example.user_id, example.query):
             raise FlyThinkerError(
@@ -66,11 +69,5 @@ def read_outputs(path: Path, examples: Sequence[Example]) -> list[str]:
     return outputs
 
 
-def _read_lines(path: Path) -> list[tuple[str, str | dict[str, Any]]]:
-    """Lines of JSON, or rows of parquet, each with where it stands."""
-    rows: Iterable[tuple[int, Any]]
-    if path.suffix == ".parquet":
-        rows = read_records(path)
-    else:
-        rows = enumerate(path.read_text(encoding="utf-8").splitlines(), start=1)
-    return [(f"{path}:{number}", row) for number, row in rows]
+def _records(path: Path) -> Iterator[tuple[int, Any]]:
+    return read_records(path) if path.suffix == ".parquet" else read_json_lines(path)

@@ -9,11 +9,7 @@ from numpy.typing import NDArray
 
 from flythinker.errors import FlyThinkerError
 from flythinker.progress import track
-from flythinker.scoring.losses import (
-    difference_by_position,
-    loss_by_position,
-    loss_statistics,
-)
+from flythinker.scoring.losses import difference_by_position, loss_by_position, loss_statistics
 from flythinker.scoring.metrics import bleu_from_statistics, bleu_statistics, text_metrics
 from flythinker.scoring.significance import (
     Estimator,

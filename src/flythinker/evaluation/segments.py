@@ -75,15 +75,9 @@ def metrics_by_segment(
             break
         pieces = [prediction for prediction, _ in pairs]
         measured = measure_texts(pieces, [reference for _, reference in pairs], bert_model)
-        segments.append(
-            SegmentMetrics(
-                start=start,
-                end=start + width,
-                n_examples=len(pairs),
-                n_ended=sum(not piece.strip() for piece in pieces),
-                measured={m: measured[m] for m in SEGMENT_METRICS if m in measured},
-            )
-        )
+        measured = {metric: measured[metric] for metric in SEGMENT_METRICS if metric in measured}
+        n_ended = sum(not piece.strip() for piece in pieces)
+        segments.append(SegmentMetrics(start, start + width, len(pairs), n_ended, measured))
     return segments
 
 

@@ -19,12 +19,7 @@ from flythinker.data.histories import without_histories
 from flythinker.data.prompt import PromptConfig
 from flythinker.methods.base import Tuned
 from flythinker.model_folder import load_model_folder
-from flythinker.scoring.losses import (
-    load_losses,
-    response_logits,
-    save_losses,
-    token_losses,
-)
+from flythinker.scoring.losses import load_losses, response_logits, save_losses, token_losses
 from flythinker.training.run import Recipe
 from flythinker.training.trainer import FlyThinkerTrainer
 

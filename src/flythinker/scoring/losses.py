@@ -5,6 +5,7 @@ in later segments of the response (tokens 100-200, 200-300, …).
 """
 
 from collections.abc import Iterator, Sequence
+from dataclasses import astuple
 from pathlib import Path
 from typing import NamedTuple
 
@@ -14,13 +15,7 @@ from numpy.typing import NDArray
 from torch.nn.functional import cross_entropy
 from transformers import PreTrainedModel
 
-from flythinker.data.batch import (
-    IGNORED,
-    Collator,
-    Row,
-    batches_by_length,
-    predicting_columns,
-)
+from flythinker.data.batch import IGNORED, Collator, Row, batches_by_length, predicting_columns
 from flythinker.errors import FlyThinkerError
 from flythinker.files import atomic_write
 from flythinker.progress import track
@@ -121,19 +116,11 @@ def loss_by_position(losses: Sequence[NDArray[np.float32]], width: int = 100) ->
     segments with each other, unless `n_examples` is the same.
     """
     curve = []
-    for segment, statistics in enumerate(_segments(losses, width)):
-        loss = bootstrap(statistics)
-        curve.append(
-            PositionLoss(
-                start=segment * width,
-                end=(segment + 1) * width,
-                mean=loss.value,
-                n_tokens=int(statistics[:, 1].sum()),
-                n_examples=len(statistics),
-                low=loss.low,
-                high=loss.high,
-            )
-        )
+    for i, statistics in enumerate(_segments(losses, width)):
+        mean, low, high = astuple(bootstrap(statistics))
+        tokens = int(statistics[:, 1].sum())
+        segment = i * width, (i + 1) * width
+        curve.append(PositionLoss(*segment, mean, tokens, len(statistics), low, high))
     return curve
 
 
