@@ -45,9 +45,9 @@ def run_trial(comparison: Comparison, trial: Trial, examples: Sequence[Example])
     with atomic_write(results / TRAINING) as file:
         json.dump(method.personal.training, file)
     given: dict[str, Callable[[], Sequence[Example]]] = {
-        "own": lambda: examples,
         "swapped": lambda: swap_histories(examples),
         "none": lambda: without_histories(examples),
+        "own": lambda: examples,  # last, as its texts are: what writes them takes the model over
     }
     for history, read in given.items():
         wanted = [file for file in missing_files(comparison, trial) if _reads(file) == history]
@@ -60,11 +60,10 @@ def run_trial(comparison: Comparison, trial: Trial, examples: Sequence[Example])
         if OUTPUTS in wanted:
             generate_file(
                 prompts,
-                method.respond,
+                method.write_each,
                 examples,
                 results / OUTPUTS,
                 comparison.sampling(trial.seed),
-                comparison.section.batch_size,
                 f"Writing with {trial.label}",
             )
     if not comparison.section.keep_models:
@@ -90,6 +89,7 @@ def make_method(comparison: Comparison, trial: Trial) -> Method:
         folder=work / trial.id,
         shared=work / "shared",
         response_tokens=comparison.section.response_tokens,
+        slots=comparison.section.batch_size,
         **trial.options,
     )
 

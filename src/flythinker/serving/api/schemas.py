@@ -5,7 +5,6 @@ one that changes nothing; one that changes nothing is taken and ignored.
 """
 
 import secrets
-from dataclasses import replace
 from typing import Annotated, Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
@@ -116,13 +115,14 @@ class Generation(_Strict):
         stop = [self.stop] if isinstance(self.stop, str) else self.stop or []
         seed = secrets.randbelow(2**63) if self.seed is None else self.seed
         first = Sampling(
+            seed=seed,
             temperature=temperature if temperature >= GREEDY_BELOW else 0.0,
             top_p=Sampling.top_p if self.top_p is None else self.top_p,
             stop=tuple(stop),
             logprobs=logprobs,
             fusion_weight=self.fusion_weight,
         )
-        return [replace(first, seed=(seed + choice) % 2**63) for choice in range(self.n)]
+        return [first.for_text(choice) for choice in range(self.n)]
 
     @model_validator(mode="after")
     def _check_stream_options(self) -> Self:
