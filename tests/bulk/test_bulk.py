@@ -24,11 +24,12 @@ from flythinker.bulk.generate import BulkSetting, generate_shards
 from flythinker.bulk.pool import Pool
 from flythinker.data.example import Example, read_examples, sample_examples
 from flythinker.data.outputs import read_outputs
-from flythinker.data.prompt import PromptConfig, build_prompt
+from flythinker.data.prompt import PromptConfig, build_prompts
 from flythinker.errors import FlyThinkerError
 from flythinker.evaluation.evaluate import scorer
 from flythinker.generation.files import generate_file
-from flythinker.generation.sampling import Sampling, respond
+from flythinker.generation.sampling import Sampling
+from flythinker.generation.write import text_writer
 from flythinker.model_folder import load_model_folder, load_tokenizer, save_model_folder
 from flythinker.training.config import ModelSection
 from flythinker.training.run import build_model
@@ -65,8 +66,8 @@ def pool() -> Iterator[Pool]:
 
 def written_here(examples: list[Example], folder: str, out: Path, sampling: Sampling) -> str:
     personal = load_model_folder(folder)
-    prompts = [build_prompt(example, personal.tokenizer, personal.prompt) for example in examples]
-    generate_file(prompts, partial(respond, personal), examples, out, sampling)
+    prompts = build_prompts(examples, personal.tokenizer, personal.prompt)
+    generate_file(prompts, text_writer(personal).write_each, examples, out, sampling)
     return out.read_text()
 
 

@@ -1,6 +1,7 @@
 import json
 
 import yaml
+
 from command import fail, succeed
 
 

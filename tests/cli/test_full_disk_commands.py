@@ -96,19 +96,20 @@ def test_a_generation_cut_by_a_full_disk_goes_on(trained, data, disk):
     prompts = [build_prompt(one, personal.tokenizer, personal.prompt) for one in examples]
     asked = []
 
-    def respond(batch, sampling):
-        asked.append(len(batch))
-        if len(asked) == 3:
-            fill(folder)
-        return ["word " * 2000] * len(batch)
+    def write_each(prompts, sampling):
+        for number in prompts:
+            asked.append(number)
+            if len(asked) == 5:
+                fill(folder)
+            yield number, "word " * 2000
 
     with pytest.raises(DiskFull, match=f"{out}.partial: no room for it"):
-        generate_file(prompts, respond, examples, out, Sampling(), batch_size=2)
+        generate_file(prompts, write_each, examples, out, Sampling())
     kept = len((folder / "out.jsonl.partial").read_text().splitlines()) - 1
     assert kept >= 4
     (folder / "filling").unlink()
-    generate_file(prompts, respond, examples, out, Sampling(), batch_size=2)
-    assert sum(asked) - kept <= len(examples)
+    generate_file(prompts, write_each, examples, out, Sampling())
+    assert len(asked) - kept <= len(examples)
     assert read_outputs(out, examples) == ["word " * 2000] * len(examples)
 
 

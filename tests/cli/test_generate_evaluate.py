@@ -6,8 +6,8 @@ import time
 from pathlib import Path
 
 import pytest
-from command import COMMAND, ENVIRONMENT, fail, succeed
 
+from command import COMMAND, ENVIRONMENT, fail, succeed
 from flythinker.data.example import read_examples
 
 

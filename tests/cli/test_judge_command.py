@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from command import COMMAND, ENVIRONMENT, fail, succeed
 
+from command import COMMAND, ENVIRONMENT, fail, succeed
 from flythinker.data.example import read_examples, sample_examples
 from judge_server import Reply, prefer, serve_judge
 

@@ -117,7 +117,7 @@ def test_generation_and_evaluation(trained: Path, data: Path, tmp_path: Path) ->
     options = ["--batch-size", 1, "--max-new-tokens", 60]
     generate = ["generate", file, "--model", trained, *options]
     lines = in_log(*generate, "--out", out)
-    some(rf"Writing  \d+/10  {PACE.format(unit='batch')}", lines)
+    some(rf"Writing  \d+/10  {PACE.format(unit='text')}", lines)
     some(r"Writing  10/10  done in \d+ s", lines)
 
     evaluate = ["evaluate", file, "--model", f"fly={trained}", "--outputs", f"texts={out}"]

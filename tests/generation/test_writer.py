@@ -31,7 +31,7 @@ def test_greedy_texts_are_those_of_generate(personal, prompts):
     ids=str,
 )
 def test_sampled_texts_are_those_of_generate_with_the_same_seed(personal, prompts, sampling):
-    expected = [alone(personal, prompt, sampling) for prompt in prompts]
+    expected = [alone(personal, p, sampling.for_text(i)) for i, p in enumerate(prompts)]
     assert make_writer(personal, slots=4).write(prompts, sampling) == expected
 
 

@@ -3,8 +3,9 @@
 import copy
 from dataclasses import replace
 
-from flythinker.generation.sampling import Sampling, respond
+from flythinker.generation.sampling import Sampling
 from flythinker.generation.writer import Writer
+from reference import respond
 
 GREEDY = Sampling(max_new_tokens=20, temperature=0)
 

@@ -2,11 +2,11 @@ import numpy as np
 import pytest
 
 from flythinker.data.prompt import build_prompt
-from flythinker.generation.sampling import respond
 from flythinker.methods.flythinker import FlyThinker
 from flythinker.methods.nonpers import NonPers
 from flythinker.methods.rag import RAG
 from flythinker.methods.sft import SFT
+from reference import respond
 
 
 def losses(method, examples):

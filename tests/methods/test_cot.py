@@ -48,8 +48,9 @@ def test_it_thinks_first_and_then_writes(make_method, held_out, greedy):
     cot = make_method(CoT, "training.max_steps=10", **SHORT)
     cot.train()
     prompts = cot.prompts(held_out)
-    thought = cot.think(cot.personal, prompts, greedy)
-    by_hand = super(CoT, cot).respond([prompt for prompt, _ in thought], greedy)
+    by_number = dict(cot.think(cot.writer, dict(enumerate(prompts)), greedy))
+    thought = [by_number[number] for number in range(len(prompts))]
+    by_hand = cot.writer.write([prompt for prompt, _ in thought], greedy)
     assert cot.respond(prompts, greedy) == by_hand
     tokenizer = cot.personal.tokenizer
     for (extended, rationale), prompt in zip(thought, prompts, strict=True):

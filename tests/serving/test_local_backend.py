@@ -8,7 +8,8 @@ from serving_app import make_engine
 from flythinker.data.prompt import build_prompt
 from flythinker.generation.backends.errors import EngineClosed, EngineFailed
 from flythinker.generation.backends.protocol import Task
-from flythinker.generation.sampling import Sampling, respond
+from flythinker.generation.sampling import Sampling
+from reference import respond
 
 GREEDY = Sampling(max_new_tokens=20, temperature=0)
 LONG = Sampling(max_new_tokens=250, min_new_tokens=250, seed=1)

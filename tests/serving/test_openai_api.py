@@ -11,8 +11,9 @@ from serving_app import client, make_engine, serve
 
 from flythinker.data.example import Example
 from flythinker.data.prompt import build_prompt
-from flythinker.generation.sampling import Sampling, respond
+from flythinker.generation.sampling import Sampling
 from flythinker.serving.storage.store import Store
+from reference import respond
 
 QUERY = "Write about the navy."
 

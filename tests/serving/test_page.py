@@ -10,7 +10,8 @@ from serving_app import make_engine, serve
 
 from flythinker.data.example import Document, Example
 from flythinker.data.prompt import build_prompt
-from flythinker.generation.sampling import Sampling, respond
+from flythinker.generation.sampling import Sampling
+from reference import respond
 
 QUERY = "Write about the navy."
 PAST = [Document("The navy was small.", "Navy", "1861")]

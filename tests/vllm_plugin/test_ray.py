@@ -7,7 +7,6 @@ pytest.importorskip("vllm", reason="vLLM is not installed: make test-vllm")
 import os
 import subprocess
 import sys
-from functools import partial
 from pathlib import Path
 
 from parity import config, model
@@ -15,9 +14,10 @@ from transformers import PreTrainedTokenizerFast
 
 from flythinker.data.example import read_examples, sample_examples
 from flythinker.data.outputs import read_outputs
-from flythinker.data.prompt import PromptConfig, build_prompt
+from flythinker.data.prompt import PromptConfig, build_prompts
 from flythinker.generation.files import generate_file
-from flythinker.generation.sampling import Sampling, respond
+from flythinker.generation.sampling import Sampling
+from flythinker.generation.write import text_writer
 from flythinker.model_folder import load_model_folder, save_model_folder
 
 PROMPT = PromptConfig(k=1, profile_tokens=60, query_tokens=40, response_tokens=60)
@@ -49,8 +49,8 @@ def test_actors_with_vllm_write_the_local_runs_texts(folder: Path, data: Path, t
     )
     examples = sample_examples(read_examples(data / "val.jsonl"), None)
     personal = load_model_folder(str(folder))
-    prompts = [build_prompt(example, personal.tokenizer, personal.prompt) for example in examples]
+    prompts = build_prompts(examples, personal.tokenizer, personal.prompt)
     local = tmp_path / "local.jsonl"
-    generate_file(prompts, partial(respond, personal), examples, local, Sampling(24, 0))
+    generate_file(prompts, text_writer(personal).write_each, examples, local, Sampling(24, 0))
     assert read_outputs(tmp_path / "shards", examples) == read_outputs(local, examples)
     assert len(set(read_outputs(local, examples))) > 5

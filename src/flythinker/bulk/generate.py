@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from functools import partial
 from hashlib import sha256
 from pathlib import Path
@@ -16,7 +16,7 @@ from flythinker.data.prompt import build_prompt
 from flythinker.disk import require_room
 from flythinker.errors import FlyThinkerError
 from flythinker.generation.sampling import Sampling
-from flythinker.generation.writer import Writer
+from flythinker.generation.write import text_writer
 from flythinker.hardware import Precision, as_dtype
 from flythinker.model_folder import load_model_folder
 from flythinker.progress import track
@@ -32,11 +32,11 @@ class BulkSetting:
 
     Attributes:
         model: folder, hub name or `smollm2-135m`, as every worker of the cluster sees it.
-        sampling: example i is drawn with `sampling.seed` + i.
+        sampling: example i is drawn as `sampling.for_text(i)`.
         shard_rows: examples in a shard, which is what a killed worker has to do again.
         slots: texts at the same time in each actor.
         format: of the shards.
-        engine: what an actor holds, `Writer` or vLLM.
+        engine: what an actor holds, `text_writer` or vLLM.
         dtype: of the weights; `auto` is for each actor to say, see `choose_dtype`.
     """
 
@@ -86,16 +86,14 @@ def _writer(setting: BulkSetting) -> Work:
     if setting.engine == "vllm":
         return vllm_work(setting.model, setting.sampling, setting.slots, as_dtype(setting.dtype))
     personal = load_model_folder(setting.model, dtype=as_dtype(setting.dtype))
-    writer = Writer(personal, setting.slots)
+    writer = text_writer(personal, setting.slots)
 
     def write(shard: Sequence[tuple[int, Example]]) -> list[str]:
-        sequences = []
-        for index, example in shard:
-            prompt = build_prompt(example, personal.tokenizer, personal.prompt)
-            sampling = replace(setting.sampling, seed=setting.sampling.seed + index)
-            sequences.append(writer.submit(prompt, sampling))
-        while not writer.idle:
-            writer.step()
-        return [sequence.text.strip() for sequence in sequences]
+        prompts = {
+            index: build_prompt(example, personal.tokenizer, personal.prompt)
+            for index, example in shard
+        }
+        texts = dict(writer.write_each(prompts, setting.sampling))
+        return [texts[index] for index in prompts]
 
     return write

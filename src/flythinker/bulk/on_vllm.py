@@ -54,7 +54,7 @@ def vllm_work(model: str, sampling: Sampling, slots: int, dtype: torch.dtype | N
         prompts = [build_prompt(example, tokenizer, prompt_config) for _, example in shard]
         answers = llm.generate(
             [{"prompt_token_ids": prompt.prompt_ids} for prompt in prompts],
-            [_params(sampling, sampling.seed + index, end) for index, _ in shard],
+            [_params(sampling.for_text(index), end) for index, _ in shard],
             use_tqdm=False,
         )
         written = [answer.outputs[0].token_ids for answer in answers]
@@ -63,14 +63,14 @@ def vllm_work(model: str, sampling: Sampling, slots: int, dtype: torch.dtype | N
     return write
 
 
-def _params(sampling: Sampling, seed: int, end: int) -> "SamplingParams":
+def _params(sampling: Sampling, end: int) -> "SamplingParams":
     from vllm import SamplingParams
 
     return SamplingParams(
         temperature=sampling.temperature,
         top_p=sampling.top_p,
         max_tokens=sampling.max_new_tokens,
-        seed=seed,
+        seed=sampling.seed,
         ignore_eos=True,  # of the model's files; texts end where the chat's turns do
         stop_token_ids=[end],
     )

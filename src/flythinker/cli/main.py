@@ -5,7 +5,6 @@ Heavy imports stay inside the commands, so that `--help` answers at once.
 
 import json
 import sys
-from functools import partial
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -113,7 +112,7 @@ def write(
     from flythinker.data.history import history_of_user, read_history
     from flythinker.data.prompt import build_prompt
     from flythinker.generation.sampling import Sampling
-    from flythinker.generation.stream import stream_text
+    from flythinker.generation.write import text_writer
     from flythinker.hardware import as_dtype
     from flythinker.model_folder import load_model_folder
 
@@ -141,7 +140,8 @@ def write(
         )
     else:
         note.print("no past texts: this is un-personalized")
-    for piece in stream_text(personal, prompt, Sampling(max_new_tokens, temperature, top_p, seed)):
+    sampling = Sampling(max_new_tokens, temperature, top_p, seed)
+    for piece in text_writer(personal, slots=1).stream(prompt, sampling):
         print(piece, end="", flush=True)
     print()
 
@@ -177,7 +177,8 @@ def generate(
     from flythinker.data.example import read_examples, sample_examples
     from flythinker.data.prompt import build_prompts
     from flythinker.generation.files import generate_file
-    from flythinker.generation.sampling import Sampling, respond
+    from flythinker.generation.sampling import Sampling
+    from flythinker.generation.write import text_writer
     from flythinker.hardware import as_dtype
     from flythinker.model_folder import load_model_folder
 
@@ -196,7 +197,8 @@ def generate(
     personal = load_model_folder(model, dtype=as_dtype(dtype))
     prompts = build_prompts(examples, personal.tokenizer, personal.prompt)
     sampling = Sampling(max_new_tokens, temperature, top_p, seed)
-    generate_file(prompts, partial(respond, personal), examples, out, sampling, batch_size)
+    writer = text_writer(personal, batch_size)
+    generate_file(prompts, writer.write_each, examples, out, sampling)
     Console().print(f"{len(examples)} outputs in {out}", highlight=False)
 
 

@@ -20,7 +20,8 @@ from flythinker.data.example import Example
 from flythinker.data.prompt import Prompt
 from flythinker.evaluation.evaluate import describe_environment
 from flythinker.files import atomic_write
-from flythinker.generation.sampling import Sampling, generate_arguments
+from flythinker.generation.batch_writer import prompt_batch
+from flythinker.generation.sampling import Sampling
 from flythinker.memory import peak_gigabytes
 from flythinker.methods.base import Method
 from flythinker.model.cache import FlyThinkerCache
@@ -140,7 +141,9 @@ def _short(trial: Trial, folder: Path, response_tokens: int) -> Method:
     training.save_strategy = training.eval_strategy = "no"
     needed = STEPS * training.train_batch_size * training.gradient_accumulation_steps
     config = replace(trial.config, data=replace(trial.config.data, max_train=needed))
-    return trial.method(config, folder / "own", folder / "shared", response_tokens, **trial.options)
+    return trial.method(
+        config, folder / "own", folder / "shared", response_tokens, slots=1, **trial.options
+    )
 
 
 def _latency(method: Method, prompts: Sequence[Prompt]) -> dict[str, float]:
@@ -163,11 +166,9 @@ def _cache(personal: PersonalModel, prompts: Sequence[Prompt]) -> dict[str, floa
     """Megabytes that the cache of a read prompt holds: keys, values and thoughts of both parts."""
     sizes = []
     for prompt in prompts:
-        arguments = generate_arguments(personal, [prompt], Sampling(1))
-        read = ("input_ids", "attention_mask", "reasoner_input_ids", "reasoner_attention_mask")
         cache = FlyThinkerCache(personal.model.config)
         personal.model(
-            **{key: arguments[key] for key in read if key in arguments},
+            **prompt_batch(personal, [prompt]),
             prompt_length=torch.tensor([len(prompt.prompt_ids)]),
             cache=cache,
             logits_to_keep=1,

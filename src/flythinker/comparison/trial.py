@@ -50,7 +50,8 @@ def run_trial(comparison: Comparison, trial: Trial, examples: Sequence[Example])
     method.train()
     with atomic_write(results / TRAINING) as file:
         json.dump(method.personal.training, file)
-    for history, given in HISTORIES.items():
+    # "own" comes last, as its texts do: what writes them takes the model over
+    for history, given in reversed(HISTORIES.items()):
         missing = missing_files(comparison, trial)
         write = history == "own" and OUTPUTS in missing
         if not write and losses_file(history) not in missing:
@@ -62,11 +63,10 @@ def run_trial(comparison: Comparison, trial: Trial, examples: Sequence[Example])
         if write:
             generate_file(
                 prompts,
-                method.respond,
+                method.write_each,
                 examples,
                 results / OUTPUTS,
                 comparison.sampling(trial.seed),
-                comparison.section.batch_size,
                 f"Writing with {trial.label}",
             )
     if not comparison.section.keep_models:
@@ -92,6 +92,7 @@ def make_method(comparison: Comparison, trial: Trial) -> Method:
         folder=work / trial.id,
         shared=work / "shared",
         response_tokens=comparison.section.response_tokens,
+        slots=comparison.section.batch_size,
         **trial.options,
     )
 

@@ -14,7 +14,7 @@ from transformers import TrainerCallback, TrainerControl, TrainerState
 
 from flythinker.bench.train import Stepper, without_reasoner
 from flythinker.data.example import Example, read_examples, sample_examples, write_examples
-from flythinker.data.prompt import Prompt, build_prompt
+from flythinker.data.prompt import Prompt, build_prompts
 from flythinker.data.sotu import build_sotu
 from flythinker.demo.plan import (
     BATCH,
@@ -29,7 +29,8 @@ from flythinker.demo.plan import (
 from flythinker.evaluation.evaluate import describe_environment, evaluate
 from flythinker.files import atomic_write
 from flythinker.generation.files import generate_file
-from flythinker.generation.sampling import Sampling, respond
+from flythinker.generation.sampling import Sampling
+from flythinker.generation.write import text_writer
 from flythinker.model_folder import (
     PersonalModel,
     load_model_folder,
@@ -165,14 +166,17 @@ def _measure(config: RunConfig) -> tuple[float, float, float]:
 
 
 def _seconds_a_token(personal: PersonalModel, prompt: Prompt) -> float:
-    """Of `BATCH` texts: the difference between a longer and a shorter writing."""
+    """Of `BATCH` texts: the difference between a longer and a shorter writing.
+
+    Texts join one by one, so the shorter is long enough for all of them to be in work at the end.
+    """
+    writer = text_writer(personal, BATCH)
 
     def write(tokens: int) -> None:
-        drawn = Sampling(tokens, min_new_tokens=tokens)
-        respond(personal, [prompt] * BATCH, drawn)
+        writer.write([prompt] * BATCH, Sampling(tokens, min_new_tokens=tokens))
 
-    short = _seconds(lambda: write(1))
-    return max(_seconds(lambda: write(1 + _TRIED_TOKENS)) - short, 0.0) / _TRIED_TOKENS
+    short = _seconds(lambda: write(BATCH))
+    return max(_seconds(lambda: write(BATCH + _TRIED_TOKENS)) - short, 0.0) / _TRIED_TOKENS
 
 
 def _seconds(work: Callable[[], Any]) -> float:
@@ -235,7 +239,7 @@ def _write_texts(folder: Path, examples: list[Example]) -> Path:
     file = folder.with_suffix(".jsonl")
     if not file.exists():
         personal = load_model_folder(str(folder / "model"))
-        prompts = [build_prompt(one, personal.tokenizer, personal.prompt) for one in examples]
-        drawn = Sampling(NEW_TOKENS)
-        generate_file(prompts, partial(respond, personal), examples, file, drawn, BATCH)
+        prompts = build_prompts(examples, personal.tokenizer, personal.prompt)
+        writer = text_writer(personal, BATCH)
+        generate_file(prompts, writer.write_each, examples, file, Sampling(NEW_TOKENS))
     return file

@@ -1,13 +1,6 @@
-"""How texts are sampled, and the one call that samples them."""
+"""How texts are sampled."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Any
-
-import torch
-
-from flythinker.data.prompt import Prompt, end_of_turn_id
-from flythinker.model_folder import PersonalModel
+from dataclasses import dataclass, replace
 
 
 @dataclass(frozen=True)
@@ -41,49 +34,10 @@ class Sampling:
     logprobs: int | None = None
     effects: bool = False
 
+    def for_text(self, number: int) -> "Sampling":
+        """How text `number` of several is drawn: with a seed of its own, `seed` + `number`.
 
-def generate_arguments(
-    personal: PersonalModel, prompts: Sequence[Prompt], sampling: Sampling
-) -> dict[str, Any]:
-    """The arguments of `model.generate` for a left-padded batch of prompts."""
-    tokenizer = personal.tokenizer
-    batch: dict[str, Any] = padded(personal, [prompt.prompt_ids for prompt in prompts])
-    own = [prompt.reasoner_ids for prompt in prompts if prompt.reasoner_ids is not None]
-    if own:
-        batch |= {f"reasoner_{name}": ids for name, ids in padded(personal, own).items()}
-    if sampling.fusion_weight is not None:
-        batch["fusion_weight"] = sampling.fusion_weight
-    sampled = sampling.temperature > 0
-    return {
-        **batch,
-        "max_new_tokens": sampling.max_new_tokens,
-        "min_new_tokens": sampling.min_new_tokens or None,
-        "do_sample": sampled,
-        "temperature": sampling.temperature if sampled else None,
-        "top_p": sampling.top_p if sampled else None,
-        "top_k": sampling.top_k if sampled else None,
-        "repetition_penalty": sampling.repetition_penalty,
-        "eos_token_id": end_of_turn_id(tokenizer),
-        "pad_token_id": tokenizer.pad_token_id,
-    }
-
-
-def padded(personal: PersonalModel, ids: list[list[int]]) -> dict[str, torch.Tensor]:
-    """`input_ids` and `attention_mask`, padded on the left."""
-    padded = personal.tokenizer.pad({"input_ids": ids}, padding_side="left", return_tensors="pt")
-    return dict(padded.to(personal.model.device))
-
-
-def respond(
-    personal: PersonalModel, prompts: Sequence[Prompt], sampling: Sampling, **arguments: Any
-) -> list[str]:
-    """Write a response to each prompt, in one batch; the same seed gives the same texts.
-
-    `arguments` go to `model.generate` beside `generate_arguments`'s, over which they win.
-    """
-    torch.manual_seed(sampling.seed)
-    arguments = generate_arguments(personal, prompts, sampling) | arguments
-    sequences = personal.model.generate(**arguments)
-    responses = sequences[:, arguments["input_ids"].shape[1] :]
-    texts = personal.tokenizer.batch_decode(responses, skip_special_tokens=True)
-    return [text.strip() for text in texts]
+        So a text depends on its place in a file or a request, and on no batch, shard or resumption.
+        """
+        seed = (self.seed + number + 2**63) % 2**64 - 2**63  # an int64 that wraps around
+        return replace(self, seed=seed)

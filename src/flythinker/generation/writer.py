@@ -1,7 +1,7 @@
 """`Writer`: many texts at once, joining and leaving as they come and end."""
 
 import time
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator, Mapping
 
 import torch
 
@@ -123,12 +123,31 @@ class Writer:
     def write(self, prompts: Iterable[Prompt], sampling: Sampling) -> list[str]:
         """Write a response to each prompt, as many at a time as there are slots.
 
-        Each is drawn with the seed `sampling.seed`, so the same prompt gives the same text.
+        Text i is drawn as `sampling.for_text(i)`, whatever is written beside it.
         """
-        sequences = [self.submit(prompt, sampling) for prompt in prompts]
-        while not self.idle:
-            self.step()
-        return [sequence.text.strip() for sequence in sequences]
+        texts = dict(self.write_each(dict(enumerate(prompts)), sampling))
+        return [texts[number] for number in sorted(texts)]
+
+    def write_each(
+        self, prompts: Mapping[int, Prompt], sampling: Sampling
+    ) -> Iterator[tuple[int, str]]:
+        """Write a response to each prompt, and yield it with its number as soon as it is over.
+
+        Text i is drawn as `sampling.for_text(i)`. They are begun in their order; abandoning the
+        iterator cancels those that are not over.
+        """
+        numbers = {
+            self.submit(prompt, sampling.for_text(number)): number
+            for number, prompt in prompts.items()
+        }
+        try:
+            while numbers:
+                for sequence, _ in self.step():
+                    if sequence.finish_reason is not None and sequence in numbers:
+                        yield numbers.pop(sequence), sequence.text.strip()
+        finally:
+            for sequence in numbers:
+                sequence.cancel()
 
     def stream(self, prompt: Prompt, sampling: Sampling) -> Iterator[str]:
         """Write one text and yield it in pieces; abandoning the iterator cancels it."""

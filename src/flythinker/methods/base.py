@@ -1,7 +1,7 @@
 """The protocol of a compared method, and what most methods share."""
 
 import copy
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
@@ -13,7 +13,10 @@ from numpy.typing import NDArray
 from flythinker.data.batch import Collator, encode_prompt
 from flythinker.data.example import Example
 from flythinker.data.prompt import Prompt, build_prompts
-from flythinker.generation.sampling import Sampling, respond
+from flythinker.generation.batch_writer import BatchWriter
+from flythinker.generation.sampling import Sampling
+from flythinker.generation.write import text_writer
+from flythinker.generation.writer import Writer
 from flythinker.model_folder import PersonalModel, load_model_folder
 from flythinker.scoring.losses import token_losses
 from flythinker.training.config import FlyThinkerTrainingArguments, RunConfig
@@ -25,7 +28,7 @@ class Method:
     """A way to write as a user: what it reads, what it trains (if anything), how it writes.
 
     Every method gets the same data, budgets, seed and optimizer settings, in `config`. Called in
-    this order: `train`, then `prompts` of the examples, then `losses` and `respond` on those.
+    this order: `train`, then `prompts` of the examples, then `losses` and `write_each` on those.
 
     Attributes:
         config: the settings of the comparison; `config.training.output_dir` is not used.
@@ -33,6 +36,7 @@ class Method:
         response_tokens: the longest held-out response whose loss is measured (the training's own
             budget is `config.prompt.response_tokens`).
         shared: a folder for what does not depend on the seed and can be used by other methods.
+        slots: texts written at the same time.
     """
 
     label: ClassVar[str]
@@ -43,6 +47,7 @@ class Method:
     folder: Path
     shared: Path
     response_tokens: int
+    slots: int = 8
 
     def train(self) -> None:
         """Train what there is to train, or go on with it; a finished training is not repeated."""
@@ -62,9 +67,16 @@ class Method:
             f"Held-out loss of {self.label}",
         )
 
+    def write_each(
+        self, prompts: Mapping[int, Prompt], sampling: Sampling
+    ) -> Iterator[tuple[int, str]]:
+        """Write a response to each prompt, see `Writer.write_each`."""
+        return self.writer.write_each(prompts, sampling)
+
     def respond(self, prompts: Sequence[Prompt], sampling: Sampling) -> list[str]:
-        """Write a response to each prompt, in one batch; the same seed gives the same texts."""
-        return respond(self.personal, prompts, sampling)
+        """Write a response to each prompt; text i is drawn as `sampling.for_text(i)`."""
+        texts = dict(self.write_each(dict(enumerate(prompts)), sampling))
+        return [texts[number] for number in sorted(texts)]
 
     @cached_property
     def personal(self) -> PersonalModel:
@@ -72,6 +84,16 @@ class Method:
         if self.trains:
             return load_model_folder(str(self.folder / "train" / "model"))
         return load_model_folder(self.config.model.pretrained(), self.config.prompt)
+
+    @cached_property
+    def writer(self) -> Writer | BatchWriter:
+        """What writes; it takes over `personal`, which is loaded anew when it is asked for again.
+
+        So there is one model in memory where texts come last.
+        """
+        personal = self.personal
+        del self.personal
+        return text_writer(personal, self.slots)
 
 
 @dataclass

@@ -4,14 +4,14 @@ from collections.abc import Sequence
 from hashlib import sha256
 from pathlib import Path
 
-from flythinker.data.batch import batches_by_length
 from flythinker.data.prompt import Prompt
-from flythinker.generation.sampling import Sampling, respond
+from flythinker.generation.sampling import Sampling
+from flythinker.generation.write import text_writer
 from flythinker.model_folder import load_model_folder
 from flythinker.progress import track
 from flythinker.runs import Journal
 
-_BATCH = 16
+_SLOTS = 16
 _REPETITION_PENALTY = 1.2  # greedy text of a small model goes in circles without
 
 
@@ -20,7 +20,7 @@ def write_base_texts(
 ) -> list[str]:
     """The base model's greedy answer to each message, in order.
 
-    Answers are kept in `file` by the hash of model, message and length, each batch as soon as it
+    Answers are kept in `file` by the hash of model, message and length, each as soon as it
     is written, so they are written once, whatever run, seed or method asks. A killed run goes on.
 
     Args:
@@ -33,14 +33,13 @@ def write_base_texts(
     known = {entry["key"]: entry["text"] for entry in journal.entries}
     asked = {key: ids for key, ids in zip(keys, messages, strict=True) if key not in known}
     if asked:
-        base = load_model_folder(generator)
-        sampling = Sampling(max_new_tokens=max_tokens, temperature=0)
-        missing = list(asked)
-        batches = batches_by_length([len(asked[key]) for key in missing], _BATCH)
-        for indices in track(batches, description, unit="/batch"):
-            batch = [missing[index] for index in indices]
-            prompts = [Prompt(asked[key], [], ()) for key in batch]
-            texts = respond(base, prompts, sampling, repetition_penalty=_REPETITION_PENALTY)
-            known |= zip(batch, texts, strict=True)
-            journal.add(*({"key": key, "text": known[key]} for key in batch))
+        writer = text_writer(load_model_folder(generator), _SLOTS)
+        sampling = Sampling(max_tokens, temperature=0, repetition_penalty=_REPETITION_PENALTY)
+        # the longest first: too many at a time fail at once
+        order = sorted(asked, key=lambda key: -len(asked[key]))
+        prompts = {number: Prompt(asked[key], [], ()) for number, key in enumerate(order)}
+        texts = writer.write_each(prompts, sampling)
+        for number, text in track(texts, description, len(order), unit="/text"):
+            known[order[number]] = text
+            journal.add({"key": order[number], "text": text})
     return [known[key] for key in keys]

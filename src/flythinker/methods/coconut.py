@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import partial
+from functools import cached_property, partial
 from typing import Any, ClassVar
 
 import numpy as np
@@ -15,9 +15,16 @@ from transformers import DynamicCache, PreTrainedModel
 
 from flythinker.data.batch import IGNORED, Collator, Row, encode_prompt
 from flythinker.data.prompt import Prompt
-from flythinker.generation.sampling import Sampling, generate_arguments
+from flythinker.generation.batch_writer import (
+    BatchWriter,
+    decode_texts,
+    draw_arguments,
+    prompt_batch,
+)
+from flythinker.generation.sampling import Sampling
 from flythinker.methods.base import Tuned
 from flythinker.model.cache import CACHE_NAME
+from flythinker.model_folder import PersonalModel
 from flythinker.progress import track
 from flythinker.training.run import Recipe
 from flythinker.training.trainer import FlyThinkerTrainer
@@ -61,22 +68,24 @@ class Coconut(Tuned):
             ]
         return losses
 
+    @cached_property
+    def writer(self) -> BatchWriter:
+        """Takes the latent steps of a batch together, then decodes as any causal LM does."""
+        return BatchWriter(self.personal, self._generate, self.slots)
+
     @torch.inference_mode()
-    def respond(self, prompts: Sequence[Prompt], sampling: Sampling) -> list[str]:
-        """Take the latent steps of all prompts together, then decode as any causal LM does."""
-        torch.manual_seed(sampling.seed)
-        generator, tokenizer = self.personal.model.generator, self.personal.tokenizer
-        arguments = generate_arguments(self.personal, prompts, sampling)
-        embeds = generator.get_input_embeddings()(arguments.pop("input_ids"))
-        mask = arguments.pop("attention_mask")
-        latents, _ = think(generator, embeds, mask, self.latent_steps)
+    def _generate(
+        self, personal: PersonalModel, prompts: Sequence[Prompt], samplings: Sequence[Sampling]
+    ) -> list[str]:
+        generator, batch = personal.model.generator, prompt_batch(personal, prompts)
+        embeds = generator.get_input_embeddings()(batch["input_ids"])
+        latents, _ = think(generator, embeds, batch["attention_mask"], self.latent_steps)
         responses = generator.generate(
             inputs_embeds=torch.cat([embeds, latents], dim=1),
-            attention_mask=extend(mask, self.latent_steps),
-            **arguments,
+            attention_mask=extend(batch["attention_mask"], self.latent_steps),
+            **draw_arguments(personal, samplings, [0] * len(prompts)),
         )
-        texts = tokenizer.batch_decode(responses, skip_special_tokens=True)
-        return [text.strip() for text in texts]
+        return decode_texts(personal, responses)
 
 
 def think(

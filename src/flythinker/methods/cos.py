@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, fields, replace
+from functools import cached_property
 from typing import ClassVar
 
 import numpy as np
@@ -13,8 +14,10 @@ from flythinker.data.batch import Collator, encode_prompt
 from flythinker.data.example import Example
 from flythinker.data.histories import without_histories
 from flythinker.data.prompt import Prompt
-from flythinker.generation.sampling import Sampling, padded, respond
+from flythinker.generation.batch_writer import BatchWriter, generate_texts, padded
+from flythinker.generation.sampling import Sampling
 from flythinker.methods.base import Method
+from flythinker.model_folder import PersonalModel
 from flythinker.progress import track
 from flythinker.scoring.losses import response_logits
 
@@ -71,13 +74,19 @@ class CoS(Method):
                 losses.append(nats.cpu().numpy())
         return losses
 
-    def respond(self, prompts: Sequence[Prompt], sampling: Sampling) -> list[str]:
-        """Write with both sides side by side; they share every token written."""
-        plain = padded(self.personal, [_plain_ids(prompt) for prompt in prompts])
-        return respond(
-            self.personal,
+    @cached_property
+    def writer(self) -> BatchWriter:
+        """Writes with both sides side by side; they share every token written."""
+        return BatchWriter(self.personal, self._generate, self.slots)
+
+    def _generate(
+        self, personal: PersonalModel, prompts: Sequence[Prompt], samplings: Sequence[Sampling]
+    ) -> list[str]:
+        plain = padded(personal, [_plain_ids(prompt) for prompt in prompts])
+        return generate_texts(
+            personal,
             prompts,
-            sampling,
+            samplings,
             guidance_scale=1 + self.alpha,
             negative_prompt_ids=plain["input_ids"],
             negative_prompt_attention_mask=plain["attention_mask"],

@@ -1,6 +1,6 @@
 """CoT: think once in words, then write (Wei et al., 2201.11903; paper, baselines)."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import ClassVar
 
@@ -18,14 +18,17 @@ from flythinker.data.prompt import (
     message_ids,
     text_ids,
 )
-from flythinker.generation.sampling import Sampling, respond
+from flythinker.generation.batch_writer import BatchWriter, batches
+from flythinker.generation.sampling import Sampling
+from flythinker.generation.writer import Writer
 from flythinker.methods.base import Tuned
 from flythinker.methods.base_texts import write_base_texts
-from flythinker.model_folder import PersonalModel
 from flythinker.progress import track
 from flythinker.training.run import Recipe
 
-_BATCH = 16  # rationales written at a time before losses
+Pair = tuple[str, str]
+"""A rationale and the response written after it."""
+
 _REQUEST = (
     "{texts}I was asked:\n{query}\n\nThis is what I wrote:\n{target}\n\nIn a few sentences, say "
     "what this shows of my interests, my opinions and my style, and give a short plan of what I "
@@ -59,28 +62,36 @@ class CoT(Tuned):
     def losses(self, prompts: Sequence[Prompt], batch_size: int) -> list[NDArray[np.float32]]:
         """Nats of each response token, after a greedy rationale."""
         greedy = Sampling(temperature=0)
-        thought = []
-        starts = range(0, len(prompts), _BATCH)
-        for start in track(starts, f"Rationales of {self.label}", unit="/batch"):
-            batch = prompts[start : start + _BATCH]
-            thought += [prompt for prompt, _ in self.think(self.personal, batch, greedy)]
-        return super().losses(thought, batch_size)
+        thought = self.think(self.writer, dict(enumerate(prompts)), greedy)
+        about = f"Rationales of {self.label}"
+        ready = dict(track(thought, about, len(prompts), unit="/text"))
+        return super().losses([ready[number][0] for number in range(len(prompts))], batch_size)
 
-    def respond(self, prompts: Sequence[Prompt], sampling: Sampling) -> list[str]:
+    def write_each(
+        self, prompts: Mapping[int, Prompt], sampling: Sampling
+    ) -> Iterator[tuple[int, str]]:
         """Think, then write."""
-        thought = self.think(self.personal, prompts, sampling)
-        return super().respond([prompt for prompt, _ in thought], sampling)
+        for number, (_, response) in self.write_pairs(self.writer, prompts, sampling):
+            yield number, response
+
+    def write_pairs(
+        self, writer: Writer | BatchWriter, prompts: Mapping[int, Prompt], sampling: Sampling
+    ) -> Iterator[tuple[int, Pair]]:
+        """A rationale and a response to each prompt, by its number."""
+        for batch in batches(prompts, self.slots):  # a kill loses no more than its rationales
+            thought = dict(self.think(writer, batch, sampling))
+            extended = {number: prompt for number, (prompt, _) in thought.items()}
+            for number, response in writer.write_each(extended, sampling):
+                yield number, (thought[number][1], response)
 
     def think(
-        self, writer: PersonalModel, prompts: Sequence[Prompt], sampling: Sampling
-    ) -> list[tuple[Prompt, str]]:
-        """The prompts with a rationale of `writer`'s own at their ends, and the rationales."""
+        self, writer: Writer | BatchWriter, prompts: Mapping[int, Prompt], sampling: Sampling
+    ) -> Iterator[tuple[int, tuple[Prompt, str]]]:
+        """Each prompt with a rationale of `writer`'s own at its end, and the rationale."""
         short = replace(sampling, max_new_tokens=self.rationale_tokens, min_new_tokens=0)
-        rationales = respond(writer, prompts, short)
-        return [
-            (with_rationale(prompt, rationale, writer.tokenizer), rationale)
-            for prompt, rationale in zip(prompts, rationales, strict=True)
-        ]
+        for number, rationale in writer.write_each(prompts, short):
+            thought = with_rationale(prompts[number], rationale, writer.personal.tokenizer)
+            yield number, (thought, rationale)
 
     def rationales(
         self, examples: Sequence[Example], tokenizer: PreTrainedTokenizerBase, prompt: PromptConfig

@@ -1,7 +1,7 @@
 """REST-PG: reasoning-enhanced self-training (Salemi et al., 2501.04167)."""
 
 import json
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
@@ -17,8 +17,9 @@ from flythinker.data.outputs import read_outputs
 from flythinker.data.prompt import Prompt, PromptConfig, build_prompt, build_prompts
 from flythinker.files import atomic_folder
 from flythinker.generation.files import generate_file
-from flythinker.generation.sampling import Sampling, respond
-from flythinker.methods.cot import CoT, encode_rationale
+from flythinker.generation.sampling import Sampling
+from flythinker.generation.write import text_writer
+from flythinker.methods.cot import CoT, Pair, encode_rationale
 from flythinker.model_folder import PersonalModel, load_model_folder
 from flythinker.scoring.metrics import text_metrics
 from flythinker.training.config import RunConfig
@@ -26,11 +27,6 @@ from flythinker.training.run import Recipe, train
 
 REWARD = ("rouge1", "rougeL", "meteor")
 """LongLaMP's metrics; a sample's reward is their mean against the user's own text."""
-
-_BATCH = 16
-
-Pair = tuple[str, str]
-"""A rationale and the response written after it."""
 
 
 @dataclass
@@ -101,11 +97,15 @@ class RestPG(CoT):
     def _best_pairs(self, number: int, config: RunConfig) -> list[Pair]:
         """The best-scoring pair of each example, in their order."""
         examples = sample_examples(read_examples(config.data.train), config.data.max_train)
-        writer = load_model_folder(str(self._model(number - 1)))
-        prompts = build_prompts(examples, writer.tokenizer, config.prompt)
+        personal = load_model_folder(str(self._model(number - 1)))
+        writer = text_writer(personal, self.slots)
+        prompts = build_prompts(examples, personal.tokenizer, config.prompt)
 
-        def write(batch: Sequence[Prompt], sampling: Sampling) -> list[str]:
-            return [json.dumps(pair) for pair in self._sample(writer, batch, sampling)]
+        def write_each(
+            prompts: Mapping[int, Prompt], sampling: Sampling
+        ) -> Iterator[tuple[int, str]]:
+            for number, pair in self.write_pairs(writer, prompts, sampling):
+                yield number, json.dumps(pair)
 
         sampled = []
         for n in range(self.samples):
@@ -114,19 +114,9 @@ class RestPG(CoT):
                 seed = config.training.seed + 1000 * (self.samples * number + n)
                 sampling = Sampling(config.prompt.response_tokens, seed=seed)
                 about = f"Round {number}, sample {n + 1} of {self.samples}"
-                generate_file(prompts, write, examples, out, sampling, _BATCH, about)
+                generate_file(prompts, write_each, examples, out, sampling, about)
             sampled.append([tuple(json.loads(line)) for line in read_outputs(out, examples)])
         return best_pairs(sampled, [example.target for example in examples])
-
-    def _sample(
-        self, writer: PersonalModel, prompts: Sequence[Prompt], sampling: Sampling
-    ) -> list[Pair]:
-        thought = self.think(writer, prompts, sampling)
-        responses = respond(writer, [prompt for prompt, _ in thought], sampling)
-        return [
-            (rationale, response)
-            for (_, rationale), response in zip(thought, responses, strict=True)
-        ]
 
 
 @dataclass(frozen=True)

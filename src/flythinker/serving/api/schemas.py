@@ -120,6 +120,7 @@ class Generation(Strict):
         stop = [self.stop] if isinstance(self.stop, str) else self.stop or []
         seed = secrets.randbelow(2**63) if self.seed is None else self.seed
         first = Sampling(
+            seed=seed,
             temperature=temperature if temperature >= GREEDY_BELOW else 0.0,
             top_p=Sampling.top_p if self.top_p is None else self.top_p,
             stop=tuple(stop),
