@@ -1,19 +1,15 @@
 """`flythinker compare` and `flythinker ablate`."""
 
-import json
 from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.console import Console
+
+from flythinker.cli.options import Json, Override, show
 
 app = typer.Typer()
 
 Config = Annotated[Path, typer.Argument(help="A YAML file with a `compare` section.")]
-Override = Annotated[
-    list[str] | None, typer.Option("--set", help="section.key=value, may be repeated.")
-]
-Json = Annotated[bool, typer.Option("--json", help="Print one JSON object.")]
 
 
 @app.command(epilog="Example: flythinker compare configs/compare/sotu.yaml --only sft,flythinker")
@@ -45,11 +41,7 @@ def compare(
     elif not report:
         run(wanted, examples)
     data = write_comparison(comparison, collect(comparison, examples), examples, title)
-    if as_json:
-        print(json.dumps(data))
-        return
-    Console().print(terminal_table(data["results"]))
-    Console().print(f"report: {report_path(comparison)}", highlight=False)
+    show(data, as_json, terminal_table(data["results"]), f"report: {report_path(comparison)}")
 
 
 @app.command(epilog="Example: flythinker ablate configs/compare/sotu.yaml --only 'fusion weight'")
@@ -80,9 +72,5 @@ def ablate(
     elif not report:
         run(comparison, examples)
     data = write_ablation(ablation, collect(comparison, examples), examples, title)
-    if as_json:
-        print(json.dumps(data))
-        return
-    for name, lines in data["studies"].items():
-        Console().print(study_table(name, lines))
-    Console().print(f"report: {report_path(comparison)}", highlight=False)
+    tables = [study_table(name, lines) for name, lines in data["studies"].items()]
+    show(data, as_json, *tables, f"report: {report_path(comparison)}")
