@@ -153,7 +153,7 @@ def test_effects_are_where_thoughts_enter(make, examples):
     assert all((t.thought, t.kl, t.words) == (False, NOTHING, ()) for t in others)
     every = inspect.inspect_example(make("input"), examples[0], "global").tokens
     assert all(token.kl > 0 for token in every)
-    assert inspect.default_effect(make("input")) == "global"
+    assert inspect.inspect_example(make("input"), examples[0]).effect == "global"
 
 
 def test_a_global_effect_is_that_of_no_thoughts(make, examples):

@@ -11,17 +11,8 @@ from rich.console import Console
 from flythinker.data.example import Document, Example
 from flythinker.errors import FlyThinkerError
 from flythinker.judge.endpoint import Endpoint, parse_answer
-from flythinker.judge.judge import (
-    PAST_WORDS,
-    Answer,
-    build_prompt,
-    build_questions,
-    judge,
-    judge_table,
-    missing_reasons,
-    plan,
-    tally,
-)
+from flythinker.judge.judge import Answer, judge, judge_table, missing_reasons, tally
+from flythinker.judge.questions import PAST_WORDS, build_prompt, build_questions, plan
 from judge_server import JudgeServer, Reply, prefer, quoted, say, serve_judge
 
 Run = Callable[..., dict[str, Any]]

@@ -11,8 +11,8 @@ from serving_app import serve_command
 from typer.testing import CliRunner
 
 from flythinker.cli.main import app
-from flythinker.cli.serve import _is_loopback
 from flythinker.errors import FlyThinkerError
+from flythinker.serving.run import is_loopback
 from flythinker.serving.storage.store import Store
 
 LONG = {"model": "tiny", "prompt": "zanzibar", "max_tokens": 200, "stream": True}
@@ -56,7 +56,7 @@ def test_options_that_do_not_go_together(options, word, backbone):
 
 
 def test_what_is_this_machine():
-    assert all(map(_is_loopback, ("127.0.0.1", "127.9.9.9", "::1", "localhost")))
+    assert all(map(is_loopback, ("127.0.0.1", "127.9.9.9", "::1", "localhost")))
 
 
 def test_with_keys_a_public_address_is_fine_and_keys_are_needed(run, tmp_path):

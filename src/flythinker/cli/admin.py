@@ -12,6 +12,7 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
+from flythinker.cli.options import Json
 from flythinker.data.example import Document
 from flythinker.errors import FlyThinkerError
 from flythinker.serving.settings import DEFAULT_DATABASE, DEFAULT_TENANT
@@ -29,7 +30,6 @@ Database = Annotated[
     ),
 ]
 Tenant = Annotated[str, typer.Option(help="Who the users belong to.")]
-Json = Annotated[bool, typer.Option("--json", help="Print one JSON object.")]
 
 
 @keys_app.command(epilog="Example: flythinker keys create --tenant acme --name laptop")
@@ -125,6 +125,6 @@ def _writings(path: Path, user: str | None) -> dict[str, list[Document]]:
             )
         if not documents:
             raise FlyThinkerError(f"user '{name}': there is no text in {path}")
-        if any("\0" in one.text + one.title for one in documents):
+        if any("\0" in document.text + document.title for document in documents):
             raise FlyThinkerError(f"user '{name}': a text with a NUL character cannot be stored")
     return writings

@@ -1,17 +1,18 @@
 """`flythinker bench …`."""
 
-import json
 import sys
-from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
-from rich.console import Console
 
-from flythinker.cli.options import Dtype
+from flythinker.cli.options import Dtype, Json, Model, Override, show
 
 app = typer.Typer(no_args_is_help=True, help="Measure what things cost, as ratios in one run.")
+
+Backbone = Annotated[str, typer.Option(help="Folder or name.")]
+Threads = Annotated[int | None, typer.Option(help="Of the CPU; default: torch's.")]
+Rounds = Annotated[int, typer.Option(help="Alternating rounds.", min=1)]
 
 
 @app.callback()
@@ -21,18 +22,18 @@ def bench() -> None:
 
 @app.command(epilog="Example: flythinker bench decode --reasoner-layers 30 --json")
 def decode(
-    generator: Annotated[str, typer.Option(help="Folder or name.")] = "smollm2-135m",
-    reasoner: Annotated[str, typer.Option(help="Folder or name.")] = "smollm2-135m",
+    generator: Backbone = "smollm2-135m",
+    reasoner: Backbone = "smollm2-135m",
     reasoner_layers: Annotated[
         int, typer.Option(help="Its first layers only; 0 = all.", min=0)
     ] = 8,
     dtype: Dtype = "auto",
-    threads: Annotated[int | None, typer.Option(help="Of the CPU; default: torch's.")] = None,
+    threads: Threads = None,
     prompt_tokens: Annotated[int, typer.Option(help="Length of the prompt.", min=1)] = 600,
-    rounds: Annotated[int, typer.Option(help="Alternating rounds.", min=1)] = 5,
+    rounds: Rounds = 5,
     model: Annotated[str | None, typer.Option(help="A trained folder: measure drafts.")] = None,
     data: Annotated[Path | None, typer.Option(help="The example file they are for.")] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
+    as_json: Json = False,
 ) -> None:
     """Writing: the engine against `generate`, FlyThinker against its Generator alone."""
     import torch
@@ -56,18 +57,18 @@ def decode(
     )
     if model is not None and data is not None:
         figures |= bench_drafts(model, data, getattr(torch, figures["setting"]["dtype"]), rounds)
-    _show("decode", figures, as_json)
+    _show_figures("decode", figures, as_json)
 
 
 @app.command(epilog="Example: flythinker bench sweep --out sweep.png")
 def sweep(
     out: Annotated[Path, typer.Option(help="The picture, .png or .svg.")] = Path("sweep.png"),
-    generator: Annotated[str, typer.Option(help="Folder or name.")] = "smollm2-135m",
-    reasoner: Annotated[str, typer.Option(help="Folder or name.")] = "smollm2-135m",
+    generator: Backbone = "smollm2-135m",
+    reasoner: Backbone = "smollm2-135m",
     dtype: Dtype = "auto",
-    threads: Annotated[int | None, typer.Option(help="Of the CPU; default: torch's.")] = None,
-    rounds: Annotated[int, typer.Option(help="Alternating rounds.", min=1)] = 3,
-    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
+    threads: Threads = None,
+    rounds: Rounds = 3,
+    as_json: Json = False,
 ) -> None:
     """Cost of a token over prompt, text, batch and size of the Reasoner, as a picture."""
     import torch
@@ -83,22 +84,17 @@ def sweep(
     setting = resolve(DecodeSetting(generator, reasoner, dtype=dtype, new_tokens=16, rounds=rounds))
     points = bench_sweep(setting)
     draw_sweep(points, out)
-    if as_json:
-        measured = {"setting": vars(setting), "environment": describe_machine()}
-        print(json.dumps({"sweep": points} | measured, default=asdict))
-    else:
-        Console().print(f"picture: {out}", highlight=False)
+    measured = {"setting": vars(setting), "environment": describe_machine()}
+    show({"sweep": points} | measured, as_json, f"picture: {out}")
 
 
 @app.command(epilog="Example: flythinker bench train configs/sotu.yaml --json")
 def train(
     config: Annotated[Path, typer.Argument(help="The YAML file of a training run.")],
-    override: Annotated[
-        list[str] | None, typer.Option("--set", help="section.key=value, may be repeated.")
-    ] = None,
-    threads: Annotated[int | None, typer.Option(help="Of the CPU; default: torch's.")] = None,
-    rounds: Annotated[int, typer.Option(help="Alternating rounds.", min=1)] = 5,
-    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
+    override: Override = None,
+    threads: Threads = None,
+    rounds: Rounds = 5,
+    as_json: Json = False,
 ) -> None:
     """Training: FlyThinker's step against SFT's and against the released recipe's."""
     import torch
@@ -108,7 +104,7 @@ def train(
 
     if threads is not None:
         torch.set_num_threads(threads)
-    _show("train", bench_train(load_config(config, override or ()), rounds), as_json)
+    _show_figures("train", bench_train(load_config(config, override or ()), rounds), as_json)
 
 
 @app.command(
@@ -116,33 +112,28 @@ def train(
     "--data runs/demo/data/test.jsonl --json"
 )
 def serve(
-    model: Annotated[str, typer.Option(help="A trained model folder, or a base model's name.")],
+    model: Model,
     data: Annotated[Path, typer.Option(help="Example file: its queries and histories are asked.")],
     clients: Annotated[int, typer.Option(help="At the same time.", min=1)] = 32,
     seconds: Annotated[float, typer.Option(help="How long they ask.", min=1)] = 120,
     slots: Annotated[int, typer.Option(help="Of the server.", min=1)] = 8,
-    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
+    as_json: Json = False,
 ) -> None:
     """A server under load: clients at once against one at a time; exit code 1 if it misbehaves."""
     from flythinker.bench.serve import ServeSetting, bench_serve, serve_table
 
     figures = bench_serve(ServeSetting(model, data, clients, seconds, slots=slots))
-    if as_json:
-        print(json.dumps({"serve": figures}))
-    else:
-        Console().print(serve_table(figures))
+    show({"serve": figures}, as_json, serve_table(figures))
     for failure in figures["failures"]:
         print(f"failed: {failure}", file=sys.stderr)
     if figures["failures"]:
         raise typer.Exit(1)
 
 
-def _show(name: str, figures: dict[str, Any], as_json: bool) -> None:
+def _show_figures(name: str, figures: dict[str, Any], as_json: bool) -> None:
     from flythinker.bench.rounds import as_json as to_json
     from flythinker.bench.rounds import figures_table
 
-    if as_json:
-        print(json.dumps({name: to_json(figures)}))
-        return
     machine = figures["environment"]
-    Console().print(figures_table(f"{machine['machine']}, {machine['threads']} threads", figures))
+    table = figures_table(f"{machine['machine']}, {machine['threads']} threads", figures)
+    show({name: to_json(figures)}, as_json, table)

@@ -1,25 +1,15 @@
 """`flythinker compare` and `flythinker ablate`."""
 
-import json
 from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.console import Console
+
+from flythinker.cli.options import Json, Override, show
 
 app = typer.Typer()
 
 Config = Annotated[Path, typer.Argument(help="A YAML file with a `compare` section.")]
-Override = Annotated[
-    list[str] | None, typer.Option("--set", help="section.key=value, may be repeated.")
-]
-Report = Annotated[
-    bool, typer.Option("--report", help="Run nothing; report on what is measured so far.")
-]
-Efficiency = Annotated[
-    bool, typer.Option("--efficiency", help="Measure what each entry costs, and only that.")
-]
-Json = Annotated[bool, typer.Option("--json", help="Print one JSON object.")]
 
 
 @app.command(epilog="Example: flythinker compare configs/compare/sotu.yaml --only sft,flythinker")
@@ -27,8 +17,12 @@ def compare(
     config: Config,
     override: Override = None,
     only: Annotated[str | None, typer.Option(help="Entries to run, separated by commas.")] = None,
-    report: Report = False,
-    efficiency: Efficiency = False,
+    report: Annotated[
+        bool, typer.Option("--report", help="Run nothing; report on what is measured so far.")
+    ] = False,
+    efficiency: Annotated[
+        bool, typer.Option("--efficiency", help="Measure what each entry costs, and only that.")
+    ] = False,
     title: Annotated[str, typer.Option(help="Of the report.")] = "FlyThinker comparison",
     as_json: Json = False,
 ) -> None:
@@ -47,11 +41,7 @@ def compare(
     elif not report:
         run(wanted, examples)
     data = write_comparison(comparison, collect(comparison, examples), examples, title)
-    if as_json:
-        print(json.dumps(data))
-        return
-    Console().print(terminal_table(data["results"]))
-    Console().print(f"report: {comparison.page}", highlight=False)
+    show(data, as_json, terminal_table(data["results"]), f"report: {comparison.page}")
 
 
 @app.command(epilog="Example: flythinker ablate configs/compare/sotu.yaml --only 'fusion weight'")
@@ -59,8 +49,12 @@ def ablate(
     config: Annotated[Path, typer.Argument(help="A YAML file with an `ablate` section.")],
     override: Override = None,
     only: Annotated[str | None, typer.Option(help="Studies to run, separated by commas.")] = None,
-    report: Report = False,
-    efficiency: Efficiency = False,
+    report: Annotated[
+        bool, typer.Option("--report", help="Run nothing; report on what is measured so far.")
+    ] = False,
+    efficiency: Annotated[
+        bool, typer.Option("--efficiency", help="Measure what each point costs, and only that.")
+    ] = False,
     title: Annotated[str, typer.Option(help="Of the report.")] = "FlyThinker ablations",
     as_json: Json = False,
 ) -> None:
@@ -77,9 +71,5 @@ def ablate(
     elif not report:
         run(comparison, examples)
     data = write_ablation(ablation, collect(comparison, examples), examples, title)
-    if as_json:
-        print(json.dumps(data))
-        return
-    for name, lines in data["studies"].items():
-        Console().print(study_table(name, lines))
-    Console().print(f"report: {comparison.page}", highlight=False)
+    tables = [study_table(name, lines) for name, lines in data["studies"].items()]
+    show(data, as_json, *tables, f"report: {comparison.page}")

@@ -9,6 +9,7 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
+from flythinker.cli.options import Json
 from flythinker.data.check import check_example, describe
 from flythinker.data.example import (
     Example,
@@ -114,7 +115,7 @@ def check(files: Files) -> None:
 @app.command(epilog="Example: flythinker data stats data/sotu/*.jsonl --json")
 def stats(
     files: Files,
-    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
+    as_json: Json = False,
 ) -> None:
     """Describe each file: examples, users, lengths of histories, queries and targets."""
     rows = {str(file): describe(read_examples(file)) for file in files}

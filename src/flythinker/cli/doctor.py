@@ -6,12 +6,14 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
+from flythinker.cli.options import Json
+
 app = typer.Typer()
 
 
 @app.command(epilog="Example: flythinker doctor --json > doctor.json")
 def doctor(
-    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
+    as_json: Json = False,
     measure: Annotated[
         bool, typer.Option(help="Take some seconds to measure how fast it is here.")
     ] = True,

@@ -1,8 +1,10 @@
 """The page of an inspection: coloured tokens, what their thoughts are near, and the map by user."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import asdict
 from math import sqrt
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from jinja2 import ChoiceLoader, Environment, PackageLoader, StrictUndefined
@@ -25,10 +27,13 @@ def write_inspection(
     inspection: Inspection,
     thought_map: ThoughtMap | None,
     settings: Mapping[str, object],
-) -> None:
+) -> dict[str, Any]:
     """Write the page, one self-contained file that appears only once complete.
 
     `settings` are shown as given (the model's, the data's), after how the numbers were computed.
+
+    Returns JSON-able `user`, `query`, `page`, the fields of the inspection, and the numbers of the
+    `map` (None without one).
     """
     environment = Environment(
         loader=ChoiceLoader(
@@ -59,6 +64,9 @@ def write_inspection(
     }
     with atomic_write(path) as file:
         file.write(environment.get_template("inspect.html.j2").render(view))
+    numbers = [asdict(row) for row in thought_map.numbers] if thought_map else None
+    shown = {"user": example.user_id, "query": example.query, "page": str(path)}
+    return shown | asdict(inspection) | {"map": numbers}
 
 
 def colour_scale(effects: Sequence[float]) -> float:

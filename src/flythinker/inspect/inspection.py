@@ -5,7 +5,8 @@ A thought is added to the embedding of a token and can change the prediction of 
 """
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Literal
 
 import torch
@@ -15,6 +16,7 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from flythinker.data.batch import Row, encode_prompt
 from flythinker.data.example import Example
+from flythinker.data.folder import read_document
 from flythinker.data.prompt import build_prompt, end_of_turn_id
 from flythinker.errors import FlyThinkerError
 from flythinker.generation.effects import NearWords, kl_nats
@@ -61,25 +63,27 @@ class Inspection:
     cut: bool
 
 
-def choose(examples: Sequence[Example], user: str | None, index: int) -> Example:
+def choose(
+    examples: Sequence[Example], user: str | None, index: int, text: Path | None = None
+) -> Example:
     """Example number `index`, counted from 0, of a user or of all (`None`).
+
+    Its target is what the file `text` holds, if one is given.
 
     Raises:
         FlyThinkerError: there is no such user, or there are not so many examples.
     """
     theirs = [example for example in examples if user in (None, example.user_id)]
     if index < len(theirs):
-        return theirs[index]
+        if text is None:
+            return theirs[index]
+        document = read_document(text)
+        return replace(theirs[index], target=document.text if document else "")
     if not theirs:
         known = ", ".join(sorted({example.user_id for example in examples})[:5])
         raise FlyThinkerError(f"no example by user {user!r} in the data, which has {known}, …")
     whose = "" if user is None else f" by {user!r}"
     raise FlyThinkerError(f"no example {index}{whose}: --index goes from 0 to {len(theirs) - 1}")
-
-
-def default_effect(personal: PersonalModel) -> Effect:
-    """`local`, or `global` where thoughts enter in the prompt only: a response has none then."""
-    return "local" if personal.model.fusion.enters_response else "global"
 
 
 def check_thinks(personal: PersonalModel, name: str) -> None:
@@ -95,12 +99,17 @@ def check_thinks(personal: PersonalModel, name: str) -> None:
         )
 
 
-def inspect_example(personal: PersonalModel, example: Example, effect: Effect) -> Inspection:
+def inspect_example(
+    personal: PersonalModel, example: Example, effect: Effect | None = None
+) -> Inspection:
     """Measure every thought of the example's target; see `effects` for `effect` and its cost.
+
+    The default is `local`, or `global` where thoughts enter in the prompt only.
 
     Raises:
         FlyThinkerError: the example has no target.
     """
+    effect = effect or ("local" if personal.model.fusion.enters_response else "global")
     row = encode_prompt(build_prompt(example, personal.tokenizer, personal.prompt))
     response = row["input_ids"][row["prompt_length"] :]
     if not response:

@@ -1,6 +1,6 @@
 """Pairwise judging: which of two texts is closer to how a user would have written?
 
-A judge (a language model, see `judge_endpoint`) sees some of the user's past texts, the task, what
+A judge (a language model, see `endpoint`) sees some of the user's past texts, the task, what
 the user really wrote and two anonymous texts. Each pair is asked twice with the order swapped: a
 method wins only where both orders prefer its text, so that a preference for a place cancels (Zheng
 et al., 2023, "Judging LLM-as-a-Judge with MT-Bench and Chatbot Arena"). An answer that did not come
@@ -12,29 +12,21 @@ import json
 from collections import Counter
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
-from functools import cache
 from hashlib import sha256
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, Protocol
 
-from jinja2 import Environment, PackageLoader, StrictUndefined, Template
 from rich.table import Table
 from rich.text import Text
 
-from flythinker.data.example import Example
-from flythinker.data.prompt import cut_to_tokens
-from flythinker.data.retrieval import retrieve
 from flythinker.errors import FlyThinkerError
 from flythinker.evaluation.compare import MIN_EXAMPLES
 from flythinker.files import atomic_write
+from flythinker.judge.questions import Question
 from flythinker.progress import track
 from flythinker.reporting.report import COLOURS, SIGNS
 from flythinker.runs import Journal
 from flythinker.scoring.significance import Estimate, bootstrap, mean_statistics
-
-PAST_TEXTS = 4
-PAST_WORDS = 800
-"""The judge sees at most so many of the most relevant past texts, in so many words together."""
 
 GIVE_UP_AFTER = 20
 """So many failed questions in a row are no bad luck: the run stops instead of paying for more."""
@@ -43,16 +35,6 @@ Closer = Literal["A", "B", "tie"]
 
 Pair = tuple[Closer | None, Closer | None]
 """What was closer with a method's text shown as A, and with it shown as B."""
-
-
-@dataclass(frozen=True)
-class Question:
-    """One call to the judge: the texts of the methods `a` and `b` on one example, in this order."""
-
-    example: int
-    a: str
-    b: str
-    prompt: str
 
 
 @dataclass(frozen=True)
@@ -67,32 +49,27 @@ Ask = Callable[[str], Awaitable[Answer]]
 """Puts a prompt to the judge; raises `FlyThinkerError` where asking more makes no sense."""
 
 
-def build_questions(
-    examples: Sequence[Example], outputs: Mapping[str, Sequence[str]], baseline: str
-) -> list[Question]:
-    """For each example and each other method, its text shown as A and then the same swapped.
+class Judge(Protocol):
+    """Who is asked; `Endpoint` is one."""
 
-    `outputs` maps a method's name to its texts in the examples' order.
+    model: str
+    base_url: str
+
+    async def ask(self, prompt: str) -> Answer:
+        """See `Ask`."""
+
+
+def judge_by(
+    judging: Judge, questions: Sequence[Question], baseline: str, out: Path, concurrency: int = 4
+) -> dict[str, Any]:
+    """Put `questions` to a judge, see `judge`.
+
+    Returns JSON-able `model`, `base_url`, `rows` (see `tally`) and `missing_reasons`.
     """
-    others = [name for name in outputs if name != baseline]
-    return [
-        Question(index, a, b, build_prompt(example, outputs[a][index], outputs[b][index]))
-        for index, example in enumerate(examples)
-        for name in others
-        for a, b in ((name, baseline), (baseline, name))
-    ]
-
-
-def build_prompt(example: Example, a: str, b: str) -> str:
-    """What the judge reads. Every text stands between tags that no text can close."""
-    texts = {
-        "past_texts": _past_texts(example),
-        "query": example.query.strip(),
-        "reference": example.target.strip(),
-        "a": a.strip(),
-        "b": b.strip(),
-    }
-    return _template().render(texts, mark=_mark(json.dumps(texts)))
+    settings = {"model": judging.model, "base_url": judging.base_url}
+    answers = judge(questions, judging.ask, out, settings, concurrency)
+    rows = tally(questions, answers, baseline)
+    return settings | {"rows": rows, "missing_reasons": missing_reasons(answers)}
 
 
 def judge(
@@ -158,16 +135,6 @@ def missing_reasons(answers: Sequence[Answer]) -> dict[str, int]:
     return dict(Counter(a.reason for a in answers if a.closer is None).most_common())
 
 
-def plan(questions: Sequence[Question]) -> dict[str, Any]:
-    """What a run would do: its `calls`, roughly its `prompt_tokens`, the first pair's `prompts`."""
-    return {
-        "calls": len(questions),
-        # four characters a token is the usual estimate for English
-        "prompt_tokens": sum(len(question.prompt) for question in questions) // 4,
-        "prompts": [question.prompt for question in questions[:2]],
-    }
-
-
 def judge_table(rows: Sequence[dict[str, Any]]) -> Table:
     """The rows of `tally` for the terminal."""
     table = Table()
@@ -222,36 +189,6 @@ def _verdict(rate: Estimate | None, judged: int) -> str:
     if rate is None or judged < MIN_EXAMPLES or rate.low <= 0.5 <= rate.high:
         return "unclear"
     return "better" if rate.value > 0.5 else "worse"
-
-
-def _past_texts(example: Example) -> list[str]:
-    """The most relevant past texts, the last one cut where `PAST_WORDS` are full."""
-    texts, left = [], PAST_WORDS
-    for document in retrieve(example.history, example.query, PAST_TEXTS, "bm25"):
-        whole = f"{document.title}\n\n{document.text}".strip()
-        text = cut_to_tokens(whole, left, lambda words: range(len(words.split())))
-        texts.append(text)
-        left -= len(text.split())
-        if len(text) < len(whole):
-            break
-    return [text for text in texts if text]
-
-
-def _mark(text: str) -> str:
-    """Eight hex digits that `text` does not hold, always the same ones for it."""
-    mark = sha256(text.encode()).hexdigest()[:8]
-    return mark if mark not in text else _mark(mark + text)
-
-
-@cache
-def _template() -> Template:
-    environment = Environment(
-        loader=PackageLoader("flythinker", "judge"),
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    return environment.get_template("judge_prompt.md.j2")
 
 
 async def _ask_all(

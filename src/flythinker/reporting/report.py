@@ -1,7 +1,7 @@
 """The report of an evaluation: one self-contained HTML file, the same in Markdown, and a table."""
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from html import escape
 from pathlib import Path
@@ -23,8 +23,10 @@ from flythinker.evaluation.compare import (
     compare,
     compare_positions,
 )
+from flythinker.evaluation.evaluate import describe_environment
 from flythinker.evaluation.segments import SEGMENT_METRICS, compare_segments
 from flythinker.files import atomic_write
+from flythinker.model_folder import load_tokenizer
 from flythinker.reporting import plots
 from flythinker.scoring.bertscore import bertscore_default
 from flythinker.scoring.metrics import meteor_stages
@@ -104,6 +106,32 @@ def write_report(
         with atomic_write(path) as file:
             file.write(text)
     return data
+
+
+def report_results(
+    examples: Sequence[Example],
+    results: Sequence[MethodResult],
+    baseline: str | None,
+    path_html: Path | None,
+    title: str,
+    models: Mapping[str, str],
+) -> dict[str, Any]:
+    """Write a report of what `evaluate` measured, or without a path only compare.
+
+    The default of `baseline` is the first result. The texts are cut in segments as the first of
+    `models` (name → folder) reads them.
+
+    Returns what `write_report` does, and without a path its `baseline`, `rows` and
+    `loss_by_position`.
+    """
+    baseline = baseline or results[0].name
+    if path_html is None:
+        rows = compare(results, [example.target for example in examples], baseline)
+        curves = compare_positions(results, baseline)
+        return {"baseline": baseline, "rows": rows, "loss_by_position": curves}
+    tokenizer = load_tokenizer(next(iter(models.values()))) if models else None
+    environment = describe_environment()
+    return write_report(path_html, title, examples, results, baseline, environment, tokenizer)
 
 
 def results_table(rows: Sequence[dict[str, Any]]) -> Table:

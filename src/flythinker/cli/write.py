@@ -1,0 +1,141 @@
+"""`flythinker write` and `flythinker generate`."""
+
+from pathlib import Path
+from typing import Annotated, Literal
+
+import typer
+from rich.console import Console
+
+from flythinker.cli.options import (
+    ActorCpus,
+    Actors,
+    DataFile,
+    Dtype,
+    Limit,
+    Model,
+    Ray,
+    RayAddress,
+    ShardRows,
+)
+
+app = typer.Typer()
+
+MaxNewTokens = Annotated[int, typer.Option(help="Longest response, in tokens.", min=1)]
+Temperature = Annotated[float, typer.Option(help="0 decodes greedily.", min=0.0)]
+TopP = Annotated[float, typer.Option(help="Nucleus sampling.", min=0.0, max=1.0)]
+Seed = Annotated[int, typer.Option(help="The same seed gives the same text.")]
+
+
+@app.command(
+    epilog="Example: flythinker write --model runs/demo/flythinker/model --user 'Abraham "
+    "Lincoln' --data data/sotu/test.jsonl --query 'Write about the navy.'"
+)
+def write(
+    model: Model,
+    query: Annotated[str, typer.Option(help="What to write.")],
+    user: Annotated[str | None, typer.Option(help="A user of the data file.")] = None,
+    data: Annotated[
+        Path | None, typer.Option(help="Data file that knows the user; default: the model's own.")
+    ] = None,
+    history: Annotated[
+        Path | None, typer.Option(help="Or past texts: a folder, a .txt, .md or .jsonl file.")
+    ] = None,
+    max_new_tokens: MaxNewTokens = 512,
+    temperature: Temperature = 0.8,
+    top_p: TopP = 0.95,
+    seed: Seed = 0,
+    dtype: Dtype = "auto",
+) -> None:
+    """Write one text as a user would; it streams."""
+    from flythinker.data.example import Example
+    from flythinker.data.history import history_of_user, read_history
+    from flythinker.data.prompt import build_prompt
+    from flythinker.generation.sampling import Sampling
+    from flythinker.generation.write import text_writer
+    from flythinker.hardware import as_dtype
+    from flythinker.model_folder import load_model_folder
+
+    if (user is None) == (history is None):
+        raise typer.BadParameter("give either --user or --history")
+    personal = load_model_folder(model, dtype=as_dtype(dtype))
+    if history is not None:
+        documents = read_history(history)
+    else:
+        recorded = personal.training.get("data", {})
+        file = data or recorded.get("validation") or recorded.get("train")
+        if file is None:
+            raise typer.BadParameter("--user needs --data: this model has no training data")
+        documents = history_of_user(Path(file), str(user))
+    example = Example(user or "me", query, "", tuple(documents))
+    prompt = build_prompt(example, personal.tokenizer, personal.prompt)
+    note = Console(stderr=True, style="dim")
+    if prompt.documents:
+        titles = ", ".join(document.title or "untitled" for document in prompt.documents)
+        note.print(f"personalized from {len(prompt.documents)} of {len(documents)} texts: {titles}")
+    elif documents:
+        note.print(
+            f"none of {len(documents)} texts fits into profile_tokens="
+            f"{personal.prompt.profile_tokens}: this is un-personalized"
+        )
+    else:
+        note.print("no past texts: this is un-personalized")
+    sampling = Sampling(max_new_tokens, temperature, top_p, seed)
+    for piece in text_writer(personal, slots=1).stream(prompt, sampling):
+        print(piece, end="", flush=True)
+    print()
+
+
+@app.command(
+    epilog="Example: flythinker generate data/sotu/test.jsonl --model runs/sotu/sft/model "
+    "--out runs/sft.jsonl --limit 100"
+)
+def generate(
+    data: DataFile,
+    model: Model,
+    out: Annotated[Path, typer.Option(help="JSONL or parquet file; with --ray a folder.")],
+    limit: Limit = None,
+    batch_size: Annotated[int, typer.Option(help="Texts at the same time.", min=1)] = 8,
+    max_new_tokens: MaxNewTokens = 512,
+    temperature: Temperature = 0.8,
+    top_p: TopP = 0.95,
+    seed: Seed = 0,
+    dtype: Dtype = "auto",
+    ray: Ray = False,
+    ray_address: RayAddress = None,
+    actors: Actors = 1,
+    actor_cpus: ActorCpus = 1,
+    shard_rows: ShardRows = 64,
+    shard_format: Annotated[
+        Literal["jsonl", "parquet"], typer.Option(help="With --ray: of the shards.")
+    ] = "jsonl",
+    engine: Annotated[
+        Literal["local", "vllm"], typer.Option(help="With --ray: what an actor writes with.")
+    ] = "local",
+) -> None:
+    """Write a response to every example of a data file; a killed run resumes."""
+    from flythinker.data.example import read_examples, sample_examples
+    from flythinker.data.prompt import build_prompts
+    from flythinker.generation.files import generate_file
+    from flythinker.generation.sampling import Sampling
+    from flythinker.generation.write import text_writer
+    from flythinker.hardware import as_dtype
+    from flythinker.model_folder import load_model_folder
+
+    if engine == "vllm" and not ray:
+        raise typer.BadParameter("--engine vllm is for --ray (docs/bulk.md)")
+    examples = sample_examples(read_examples(data), limit)
+    if ray:
+        from flythinker.bulk.generate import BulkSetting, generate_shards
+        from flythinker.bulk.pool import Pool
+
+        drawn = Sampling(max_new_tokens, temperature, top_p, seed)
+        setting = BulkSetting(model, drawn, shard_rows, batch_size, shard_format, engine, dtype)
+        generate_shards(examples, setting, Pool(ray_address, actors, actor_cpus), out)
+        Console().print(f"{len(examples)} outputs in {out}/", highlight=False)
+        return
+    personal = load_model_folder(model, dtype=as_dtype(dtype))
+    prompts = build_prompts(examples, personal.tokenizer, personal.prompt)
+    sampling = Sampling(max_new_tokens, temperature, top_p, seed)
+    writer = text_writer(personal, batch_size)
+    generate_file(prompts, writer.write_each, examples, out, sampling)
+    Console().print(f"{len(examples)} outputs in {out}", highlight=False)

@@ -1,0 +1,109 @@
+"""Starting what `flythinker serve` runs: an engine that writes, and the server around it."""
+
+import asyncio
+import ipaddress
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import openai
+import uvicorn
+from transformers import AutoConfig
+
+from flythinker.backbones.smollm2 import resolve_backbone
+from flythinker.data.prompt import PromptConfig
+from flythinker.generation.backends.local import LocalEngine
+from flythinker.generation.backends.protocol import Engine
+from flythinker.generation.backends.remote import RemoteEngine
+from flythinker.generation.writer import Writer
+from flythinker.hardware import Precision, as_dtype
+from flythinker.model_folder import load_model_folder, load_tokenizer, read_prompt
+from flythinker.serving.app import create_app
+from flythinker.serving.ops.vllm_server import vllm_server
+from flythinker.serving.settings import ServerSettings
+from flythinker.serving.storage.store import Store
+
+
+class _Server(uvicorn.Server):
+    """Lets texts finish while the port is still open, so that probes see it is not ready."""
+
+    def __init__(self, config: uvicorn.Config, engine: Engine, drain_seconds: float) -> None:
+        super().__init__(config)
+        self._engine, self._drain_seconds = engine, drain_seconds
+
+    async def shutdown(self, *arguments: object, **options: object) -> None:
+        closing = asyncio.create_task(self._engine.close(self._drain_seconds))
+        while not closing.done() and not self.force_exit:
+            await asyncio.sleep(0.05)
+        await super().shutdown(*arguments, **options)  # type: ignore[arg-type]
+
+
+def run_server(
+    settings: ServerSettings, store: Store, engine: Engine, port: int, drain_seconds: float
+) -> None:
+    """Serve on a port until a signal comes; running texts may then go on for `drain_seconds`."""
+    config = uvicorn.Config(
+        create_app(settings, store, engine),
+        host=settings.host,
+        port=port,
+        log_config=None,
+        access_log=False,  # it shows paths, which name users; `Observer` logs routes
+        timeout_graceful_shutdown=5,  # after `drain_seconds`
+    )
+    _Server(config, engine, drain_seconds).run()
+
+
+def local_engine(
+    model: str, dtype: Precision, slots: int, prefix_bytes: int, max_queue: int
+) -> Engine:
+    """Load a model into an engine of this process."""
+    personal = load_model_folder(model, dtype=as_dtype(dtype))
+    writer = Writer(personal, slots, prefix_bytes)
+    return LocalEngine(writer, max_queue)
+
+
+def remote_engine(
+    model: str, url: str, settings: ServerSettings, longest: int | None = None
+) -> Engine:
+    """Write with the endpoint at `url`, which serves a model that is not loaded here.
+
+    `longest` is its context length, where it is not the model's.
+    """
+    client = openai.AsyncOpenAI(base_url=url, api_key=os.environ.get("OPENAI_API_KEY", "none"))
+    if longest is None:
+        config = AutoConfig.from_pretrained(resolve_backbone(model)).get_text_config()
+        longest = config.max_position_embeddings
+    return RemoteEngine(
+        client,
+        settings.model_name,
+        load_tokenizer(model),
+        read_prompt(Path(model)) or PromptConfig(),
+        longest,
+        settings.max_concurrent_requests,
+    )
+
+
+@contextmanager
+def vllm_engine(
+    model: str, dtype: Precision, slots: int, arguments: str, settings: ServerSettings
+) -> Iterator[Engine]:
+    """Write with a vLLM that starts here and ends with the block."""
+    with vllm_server(model, settings.model_name, dtype, slots, arguments) as (url, longest):
+        yield remote_engine(model, url, settings, longest)
+
+
+def model_name(model: str) -> str:
+    """A folder's name; trainings write theirs as `…/NAME/model`."""
+    path = Path(model)
+    return path.resolve().parent.name if path.name == "model" else path.name
+
+
+def is_loopback(host: str) -> bool:
+    """Whether only this machine reaches a server that is bound to `host`."""
+    if host == "localhost":
+        return True
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:  # a name: who knows where it leads
+        return False
