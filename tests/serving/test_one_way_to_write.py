@@ -10,7 +10,7 @@ import pytest
 from serving_app import SETTINGS, client, serve
 
 from command import succeed
-from flythinker.data.example import Document, Example, write_examples
+from flythinker.data.example import Document, Example, sample_examples, write_examples
 from flythinker.data.prompt import PromptConfig, build_prompts
 from flythinker.generation.backends.local import LocalEngine
 from flythinker.generation.batch_writer import BatchWriter
@@ -28,7 +28,9 @@ from reference import respond
 TOKENS = 24
 PROMPT = PromptConfig(k=1, profile_tokens=120, query_tokens=60, response_tokens=TOKENS)
 PAST = [Document("The navy was small and the sea was wide.", "Navy", "1861-01-01")]
-EXAMPLES = [Example("Ada", f"Write about {what}.", "The end.", tuple(PAST)) for what in "abc"]
+EXAMPLES = sample_examples(  # in the order of `generate`
+    [Example("Ada", f"Write about {what}.", "The end.", tuple(PAST)) for what in "abc"], None
+)
 DRAWN = [Sampling(TOKENS, temperature=0, seed=5), Sampling(TOKENS, temperature=1.2, seed=5)]
 
 
@@ -60,8 +62,8 @@ def expected(folder: Path, sampling: Sampling) -> list[str]:
 @pytest.mark.parametrize("sampling", DRAWN, ids=["greedy", "sampled"])
 def test_the_command_line(folder, sampling, tmp_path):
     texts = expected(folder, sampling)
-    assert len(set(texts)) == 3
-    write_examples(tmp_path / "data.jsonl", EXAMPLES)
+    assert len(set(texts)) > 1
+    write_examples(tmp_path / "data.jsonl", sorted(EXAMPLES, key=lambda each: each.query))
     (tmp_path / "past.jsonl").write_text(json.dumps(asdict(PAST[0])) + "\n")
     options = ["--model", folder / "train/model", "--max-new-tokens", TOKENS]
     options += ["--temperature", sampling.temperature]
