@@ -7,13 +7,12 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from jinja2 import ChoiceLoader, Environment, PackageLoader, StrictUndefined
-from markupsafe import Markup
 
 from flythinker.data.example import Example
 from flythinker.files import atomic_write
 from flythinker.inspect.inspection import Inspection
 from flythinker.inspect.thought_map import ThoughtMap
+from flythinker.reporting.templates import template
 
 TOP = 20
 """How many tokens the table shows."""
@@ -35,16 +34,6 @@ def write_inspection(
     Returns JSON-able `user`, `query`, `page`, the fields of the inspection, and the numbers of the
     `map` (None without one).
     """
-    environment = Environment(
-        loader=ChoiceLoader(
-            [PackageLoader("flythinker", "inspect"), PackageLoader("flythinker", "reporting")]
-        ),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    environment.filters |= {"visible": visible, "svg": Markup}
     tokens = inspection.tokens
     scale = colour_scale([token.kl for token in tokens])
     order = sorted(range(len(tokens)), key=lambda i: -tokens[i].kl)
@@ -63,7 +52,7 @@ def write_inspection(
         "settings": settings,
     }
     with atomic_write(path) as file:
-        file.write(environment.get_template("inspect.html.j2").render(view))
+        file.write(template("inspect/inspect.html.j2").render(view, visible=visible))
     numbers = [asdict(row) for row in thought_map.numbers] if thought_map else None
     shown = {"user": example.user_id, "query": example.query, "page": str(path)}
     return shown | asdict(inspection) | {"map": numbers}

@@ -4,10 +4,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from jinja2 import Environment, PackageLoader, StrictUndefined
-from markupsafe import Markup
-
 from flythinker.files import atomic_write
+from flythinker.reporting.templates import template
 
 
 @dataclass(frozen=True)
@@ -61,17 +59,8 @@ class Section:
 
 def write_page(path_html: Path, title: str, subtitle: str, sections: Sequence[Section]) -> None:
     """Write `path_html` and the same name with `.md`; each appears only once complete."""
-    environment = Environment(
-        loader=PackageLoader("flythinker", "reporting"),
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-        autoescape=lambda name: name is not None and ".html" in name,
-    )
-    environment.filters["md"] = lambda text: " ".join(str(text).split()).replace("|", "\\|")
-    environment.filters["safe_svg"] = Markup
     view = {"title": title, "subtitle": subtitle, "sections": sections}
     for kind, path in (("html", path_html), ("md", path_html.with_suffix(".md"))):
-        text = environment.get_template(f"page.{kind}.j2").render(view)
+        text = template(f"reporting/page.{kind}.j2").render(view)
         with atomic_write(path) as file:
             file.write(text)

@@ -1,15 +1,12 @@
 """The report of an evaluation: one self-contained HTML file, the same in Markdown, and a table."""
 
-import re
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
-from html import escape
 from pathlib import Path
 from statistics import mean
 from typing import Any
 
 import numpy as np
-from jinja2 import Environment, PackageLoader, StrictUndefined, Template
 from markupsafe import Markup
 from rich.table import Table
 from rich.text import Text
@@ -28,6 +25,7 @@ from flythinker.evaluation.segments import SEGMENT_METRICS, compare_segments
 from flythinker.files import atomic_write
 from flythinker.model_folder import load_tokenizer
 from flythinker.reporting import plots
+from flythinker.reporting.templates import template
 from flythinker.scoring.bertscore import bertscore_default
 from flythinker.scoring.metrics import meteor_stages
 
@@ -87,6 +85,12 @@ def write_report(
         "colour": {result.name: i % plots.SERIES for i, result in enumerate(results)},
         "segment_metrics": along,
         "meteor_stages": meteor_stages(),
+        "signs": SIGNS,
+        "arrows": ARROWS,
+        "min_examples": MIN_EXAMPLES,
+        "format_value": format_value,
+        "format_difference": format_difference,
+        "format_interval": format_interval,
         "bert_model": bert_model or ("all-MiniLM-L6-v2" if bertscore_default() else None),
     }
     # Every method keeps its colour in every plot, so all are handed over, the empty ones too.
@@ -100,8 +104,8 @@ def write_report(
             for metric in along
         },
     }
-    html = _template("report.html.j2", autoescape=True).render(view, **figures)
-    markdown = _template("report.md.j2", autoescape=False).render(view)
+    html = template("reporting/report.html.j2").render(view, **figures)
+    markdown = template("reporting/report.md.j2").render(view)
     for path, text in ((Path(path_html), html), (Path(path_html).with_suffix(".md"), markdown)):
         with atomic_write(path) as file:
             file.write(text)
@@ -241,28 +245,3 @@ def _settings(results: Sequence[MethodResult]) -> dict[str, list[str]]:
     """Setting name -> its value for each method, in the methods' order."""
     names = dict.fromkeys(name for result in results for name in result.settings)
     return {name: [str(result.settings.get(name, "–")) for result in results] for name in names}
-
-
-def _template(name: str, autoescape: bool) -> Template:
-    environment = Environment(
-        loader=PackageLoader("flythinker", "reporting"),
-        autoescape=autoescape,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    environment.globals |= {"signs": SIGNS, "arrows": ARROWS, "min_examples": MIN_EXAMPLES}
-    environment.filters |= {
-        "value": format_value,
-        "difference": format_difference,
-        "interval": format_interval,
-        "md": _escape_markdown,
-        "paragraphs": lambda text: [p.strip() for p in re.split(r"\n\s*\n", text) if p.strip()],
-    }
-    return environment.get_template(name)
-
-
-def _escape_markdown(text: object) -> str:
-    """Text as it stands, in Markdown: no markup, no HTML, one line."""
-    one_line = " ".join(str(text).split())
-    return re.sub(r"([\\`*_\[\]#|~])", r"\\\1", escape(one_line, quote=False))
