@@ -171,16 +171,17 @@ def _seconds_a_token(personal: PersonalModel, prompt: Prompt) -> float:
     Texts join one by one, so the shorter is long enough for all of them to be in work at the end.
     """
     writer = text_writer(personal, BATCH)
+    writer.write([prompt], Sampling(2))  # it has read the prompt then, and its kernels are warm
 
-    def write(tokens: int) -> None:
-        writer.write([prompt] * BATCH, Sampling(tokens, min_new_tokens=tokens))
+    def seconds(tokens: int) -> float:
+        drawn = Sampling(tokens, min_new_tokens=tokens)
+        return _seconds(lambda: writer.write([prompt] * BATCH, drawn))
 
-    short = _seconds(lambda: write(BATCH))
-    return max(_seconds(lambda: write(BATCH + _TRIED_TOKENS)) - short, 0.0) / _TRIED_TOKENS
+    short = seconds(BATCH)
+    return max(seconds(BATCH + _TRIED_TOKENS) - short, 0.0) / _TRIED_TOKENS
 
 
 def _seconds(work: Callable[[], Any]) -> float:
-    work()
     begun = time.perf_counter()
     work()
     return time.perf_counter() - begun
