@@ -129,7 +129,7 @@ def test_generation_and_evaluation(trained: Path, data: Path, tmp_path: Path) ->
 def test_comparison(comparison: Path) -> None:
     lines = in_log("compare", comparison)
     assert "1 of 2: Non-pers, seed 1" in lines
-    some(r"\[1 of 2: Non-pers, seed 1\]  Writing with Non-pers  \d+/2  .*", lines)
+    some(r"\[1 of 2: Non-pers, seed 1\]  Writing with Non-pers  \d+/10  .*", lines)
     some(r"\[2 of 2: SFT, seed 1\]  train  40/40  loss .*  done in \d+ s", lines)
 
 

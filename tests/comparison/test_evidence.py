@@ -1,6 +1,7 @@
 """What a reviewer asks of a comparison: intervals over users, every baseline, the results alone."""
 
 import json
+import os
 import subprocess
 import sys
 from dataclasses import replace
@@ -8,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from filelock import FileLock
 
 from flythinker.comparison.config import load_comparison
@@ -116,7 +118,11 @@ def test_a_report_needs_nothing_but_the_results(comparison_file, config_file, tm
     command = [sys.executable, "-m", "flythinker", "compare", str(path), "--report", "--json"]
     for override in overrides:
         command += ["--set", override]
-    done = subprocess.run([*command, "--title", "Test"], capture_output=True, text=True)
+    # the page names the threads that it was made with
+    environment = os.environ | {"OMP_NUM_THREADS": str(torch.get_num_threads())}
+    done = subprocess.run(
+        [*command, "--title", "Test"], capture_output=True, text=True, env=environment
+    )
     assert done.returncode == 0, done.stderr
     assert json.loads(done.stdout)["results"] == json.loads(json.dumps(whole["results"]))
     for name, content in before.items():

@@ -20,7 +20,7 @@ from flythinker.generation.writer import Writer
 from flythinker.methods.flythinker import FlyThinker
 from flythinker.model_folder import load_model_folder, load_tokenizer, save_model_folder
 from flythinker.serving.app import create_app
-from flythinker.serving.page.comparison import ComparisonRequest, Comparisons
+from flythinker.serving.page.comparison import Comparisons
 from flythinker.training.config import ModelSection
 from flythinker.training.run import build_model
 from reference import respond
@@ -87,13 +87,13 @@ def test_a_method_which_can_still_measure_losses(folder, configure, sampling, tm
 def test_the_server_and_the_page(folder, sqlite, sampling):
     sqlite.add("default", "Ada", PAST, 10)
     engine = LocalEngine(Writer(load(folder), 4), 8)
-    asked = ComparisonRequest(
-        "Ada", EXAMPLES[0].query, "without thoughts", None, sampling.temperature, sampling.seed
-    )
+    asked = {"user": "Ada", "temperature": sampling.temperature, "seed": sampling.seed}
     page = Comparisons(create_app(SETTINGS, sqlite, engine).state.server)
 
     async def shown() -> list[str]:
-        async for now in page.write("default", "session", asked):
+        async for now in page.write(
+            "default", "session", EXAMPLES[0].query, "without thoughts", **asked
+        ):
             tokens = now.personal["tokens"]
         return [text for text, _, _ in tokens]
 
