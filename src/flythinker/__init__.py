@@ -1,17 +1,78 @@
-"""FlyThinker: think while generating, for personalized long-form writing (arXiv 2512.06690)."""
+"""FlyThinker: think while generating, for personalized long-form writing (arXiv 2512.06690).
 
+What a program uses is named here; each has a runnable example in its own docstring.
+"""
+
+import importlib
 import warnings
+from typing import TYPE_CHECKING
 
-__all__ = ["FlyThinkerCache", "FlyThinkerConfig", "FlyThinkerForCausalLM"]
-__version__ = "0.1.0"
-
-try:
+if TYPE_CHECKING:
+    from flythinker.data.example import Document, Example
+    from flythinker.data.prompt import PromptConfig, build_prompt
+    from flythinker.errors import FlyThinkerError
+    from flythinker.generation.sampling import Sampling
+    from flythinker.generation.writer import Writer
     from flythinker.model import FlyThinkerCache, FlyThinkerConfig, FlyThinkerForCausalLM
-except Exception as error:  # whatever torch or transformers raise: `flythinker doctor` must start
-    _problem = f"flythinker's model cannot be imported ({type(error).__name__}: {error})"
-    warnings.warn(f"{_problem}; `flythinker doctor` says what to do", stacklevel=2)
+    from flythinker.model_folder import PersonalModel
+    from flythinker.model_folder import load_model_folder as load
+    from flythinker.training.config import load_config
+    from flythinker.training.run import train
 
-    def __getattr__(name: str) -> object:
-        if name in __all__:
-            raise ImportError(_problem)
+__version__ = "0.1.0"
+__all__ = [
+    "Document",
+    "Example",
+    "FlyThinkerCache",
+    "FlyThinkerConfig",
+    "FlyThinkerError",
+    "FlyThinkerForCausalLM",
+    "PersonalModel",
+    "PromptConfig",
+    "Sampling",
+    "Writer",
+    "build_prompt",
+    "load",
+    "load_config",
+    "train",
+]
+
+# Where they are; imported when they are first asked for, so `flythinker --help` waits for none.
+_PLACES = {
+    "Document": "data.example.Document",
+    "Example": "data.example.Example",
+    "FlyThinkerCache": "model.FlyThinkerCache",
+    "FlyThinkerConfig": "model.FlyThinkerConfig",
+    "FlyThinkerError": "errors.FlyThinkerError",
+    "FlyThinkerForCausalLM": "model.FlyThinkerForCausalLM",
+    "PersonalModel": "model_folder.PersonalModel",
+    "PromptConfig": "data.prompt.PromptConfig",
+    "Sampling": "generation.sampling.Sampling",
+    "Writer": "generation.writer.Writer",
+    "build_prompt": "data.prompt.build_prompt",
+    "load": "model_folder.load_model_folder",
+    "load_config": "training.config.load_config",
+    "train": "training.run.train",
+}
+
+
+def __getattr__(name: str) -> object:
+    if name not in _PLACES:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    module, _, attribute = _PLACES[name].rpartition(".")
+    globals()[name] = value = getattr(importlib.import_module(f"{__name__}.{module}"), attribute)
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})
+
+
+try:  # transformers' Auto classes know `flythinker` folders once the model is imported
+    importlib.import_module(f"{__name__}.model")
+except Exception as error:  # whatever torch or transformers raise: `flythinker doctor` must start
+    warnings.warn(
+        f"flythinker's model cannot be imported ({type(error).__name__}: {error}); "
+        "`flythinker doctor` says what to do",
+        stacklevel=2,
+    )

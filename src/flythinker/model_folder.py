@@ -32,6 +32,11 @@ class PersonalModel:
 
     `training` is `{"log_history", "steps", "data", "model"}` as the run left it, empty for a base
     model.
+
+    >>> from flythinker import load
+    >>> personal = load("smollm2-135m")
+    >>> personal.prompt.k, personal.training
+    (4, {})
     """
 
     model: PreTrainedModel
@@ -73,6 +78,10 @@ def load_model_folder(
 
     Raises:
         FlyThinkerError: no such folder, no weights in it, or a name that cannot be loaded.
+
+    >>> import flythinker
+    >>> flythinker.load("smollm2-135m").model.reasoner is None  # a base model: a Generator alone
+    True
     """
     folder = Path(name)
     if folder.is_dir():

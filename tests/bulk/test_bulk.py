@@ -95,7 +95,7 @@ def test_shards_together_are_the_local_runs_file(folder, ten, pool, tmp_path, mo
         generate_shards(ten[1:], setting, pool, out)
 
 
-def test_sampled_texts_do_not_depend_on_the_shards(folder, ten, pool, tmp_path):
+def test_sampled_texts_are_the_local_runs_whatever_the_shards(folder, ten, pool, tmp_path):
     sampling = Sampling(max_new_tokens=12, temperature=1.0, seed=3)
     texts = []
     for rows, kind in ((2, "parquet"), (5, "jsonl")):
@@ -103,7 +103,8 @@ def test_sampled_texts_do_not_depend_on_the_shards(folder, ten, pool, tmp_path):
         setting = BulkSetting(folder, sampling, rows, format=kind)
         generate_shards(ten, setting, replace(pool, actors=1), out)
         texts.append(read_outputs(out, ten))
-    assert texts[0] == texts[1]
+    written_here(ten, folder, tmp_path / "local.jsonl", sampling)
+    assert texts[0] == texts[1] == read_outputs(tmp_path / "local.jsonl", ten)
     assert len(set(texts[0])) > 5
     shard = pyarrow.parquet.read_table(tmp_path / "parquet" / "part-00001.parquet")
     assert shard["target"].to_pylist() == [example.target for example in ten[2:4]]

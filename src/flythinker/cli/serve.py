@@ -65,7 +65,6 @@ def serve(
     from flythinker.generation.backends.protocol import Engine
     from flythinker.serving.ops.logs import log_as_json
     from flythinker.serving.run import (
-        is_loopback,
         local_engine,
         model_name,
         remote_engine,
@@ -80,16 +79,9 @@ def serve(
     if vllm_args and engine != "vllm":
         raise typer.BadParameter("--vllm-args are for --engine vllm")
     store = Store.open(database)
-    keys = store.has_keys()
-    if not keys and not is_loopback(host):
-        raise typer.BadParameter(
-            f"{host} can be reached from outside, but there is no API key: make one with "
-            "`flythinker keys create`, or bind to 127.0.0.1",
-            param_hint="--host",
-        )
     settings = ServerSettings(
         host=host,
-        require_keys=keys,
+        require_keys=_keys_required(host, store.has_keys()),
         max_body_bytes=max_body_bytes,
         max_document_chars=max_document_chars,
         max_documents_per_user=max_documents_per_user,
@@ -108,3 +100,16 @@ def serve(
         opened = nullcontext(local_engine(model, dtype, slots, prefix_mib * MiB, max_queue))
     with opened as writing:
         run_server(settings, store, writing, port, drain_seconds)
+
+
+def _keys_required(host: str, exist: bool) -> bool:
+    """Whether requests need a key: as soon as one exists, and it must where others can connect."""
+    from flythinker.serving.run import is_loopback
+
+    if not exist and not is_loopback(host):
+        raise typer.BadParameter(
+            f"{host} can be reached from outside, but there is no API key: make one with "
+            "`flythinker keys create`, or bind to 127.0.0.1",
+            param_hint="--host",
+        )
+    return exist

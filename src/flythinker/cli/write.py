@@ -1,7 +1,8 @@
 """`flythinker write` and `flythinker generate`."""
 
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 from rich.console import Console
@@ -17,6 +18,11 @@ from flythinker.cli.options import (
     RayAddress,
     ShardRows,
 )
+
+if TYPE_CHECKING:
+    from flythinker.data.example import Document
+    from flythinker.data.prompt import Prompt
+    from flythinker.model_folder import PersonalModel
 
 app = typer.Typer()
 
@@ -48,7 +54,6 @@ def write(
 ) -> None:
     """Write one text as a user would; it streams."""
     from flythinker.data.example import Example
-    from flythinker.data.history import history_of_user, read_history
     from flythinker.data.prompt import build_prompt
     from flythinker.generation.sampling import Sampling
     from flythinker.generation.write import text_writer
@@ -58,31 +63,40 @@ def write(
     if (user is None) == (history is None):
         raise typer.BadParameter("give either --user or --history")
     personal = load_model_folder(model, dtype=as_dtype(dtype))
-    if history is not None:
-        documents = read_history(history)
-    else:
-        recorded = personal.training.get("data", {})
-        file = data or recorded.get("validation") or recorded.get("train")
-        if file is None:
-            raise typer.BadParameter("--user needs --data: this model has no training data")
-        documents = history_of_user(Path(file), str(user))
+    documents = _past_texts(personal, history, data, user)
     example = Example(user or "me", query, "", tuple(documents))
     prompt = build_prompt(example, personal.tokenizer, personal.prompt)
-    note = Console(stderr=True, style="dim")
-    if prompt.documents:
-        titles = ", ".join(document.title or "untitled" for document in prompt.documents)
-        note.print(f"personalized from {len(prompt.documents)} of {len(documents)} texts: {titles}")
-    elif documents:
-        note.print(
-            f"none of {len(documents)} texts fits into profile_tokens="
-            f"{personal.prompt.profile_tokens}: this is un-personalized"
-        )
-    else:
-        note.print("no past texts: this is un-personalized")
+    Console(stderr=True, style="dim").print(_what_was_read(personal, prompt, documents))
     sampling = Sampling(max_new_tokens, temperature, top_p, seed)
     for piece in text_writer(personal, slots=1).stream(prompt, sampling):
         print(piece, end="", flush=True)
     print()
+
+
+def _past_texts(
+    personal: "PersonalModel", history: Path | None, data: Path | None, user: str | None
+) -> "list[Document]":
+    from flythinker.data.history import history_of_user, read_history
+
+    if history is not None:
+        return read_history(history)
+    recorded = personal.training.get("data", {})
+    file = data or recorded.get("validation") or recorded.get("train")
+    if file is None:
+        raise typer.BadParameter("--user needs --data: this model has no training data")
+    return history_of_user(Path(file), str(user))
+
+
+def _what_was_read(
+    personal: "PersonalModel", prompt: "Prompt", documents: "Sequence[Document]"
+) -> str:
+    if prompt.documents:
+        titles = ", ".join(document.title or "untitled" for document in prompt.documents)
+        return f"personalized from {len(prompt.documents)} of {len(documents)} texts: {titles}"
+    if documents:
+        budget = f"profile_tokens={personal.prompt.profile_tokens}"
+        return f"none of {len(documents)} texts fits into {budget}: this is un-personalized"
+    return "no past texts: this is un-personalized"
 
 
 @app.command(
@@ -124,18 +138,17 @@ def generate(
     if engine == "vllm" and not ray:
         raise typer.BadParameter("--engine vllm is for --ray (docs/bulk.md)")
     examples = sample_examples(read_examples(data), limit)
+    sampling = Sampling(max_new_tokens, temperature, top_p, seed)
     if ray:
         from flythinker.bulk.generate import BulkSetting, generate_shards
         from flythinker.bulk.pool import Pool
 
-        drawn = Sampling(max_new_tokens, temperature, top_p, seed)
-        setting = BulkSetting(model, drawn, shard_rows, batch_size, shard_format, engine, dtype)
+        setting = BulkSetting(model, sampling, shard_rows, batch_size, shard_format, engine, dtype)
         generate_shards(examples, setting, Pool(ray_address, actors, actor_cpus), out)
         Console().print(f"{len(examples)} outputs in {out}/", highlight=False)
         return
     personal = load_model_folder(model, dtype=as_dtype(dtype))
     prompts = build_prompts(examples, personal.tokenizer, personal.prompt)
-    sampling = Sampling(max_new_tokens, temperature, top_p, seed)
     writer = text_writer(personal, batch_size)
     generate_file(prompts, writer.write_each, examples, out, sampling)
     Console().print(f"{len(examples)} outputs in {out}", highlight=False)

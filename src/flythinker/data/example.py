@@ -25,7 +25,12 @@ _JSON_NAMES = {str: "text", bool: "a boolean", int: "a number", float: "a number
 
 @dataclass(frozen=True, slots=True)
 class Document:
-    """One past text of a user; `date` is ISO `YYYY[-MM[-DD]]`, or empty when unknown."""
+    """One past text of a user; `date` is ISO `YYYY[-MM[-DD]]`, or empty when unknown.
+
+    >>> from flythinker import Document
+    >>> Document("The tide was out.", title="At the sea", date="2024-05").title
+    'At the sea'
+    """
 
     text: str
     title: str = ""
@@ -37,6 +42,11 @@ class Example:
     """Write `target`, asked for by `query`, as the user who wrote `history` (oldest first).
 
     `date` is the target's. The history never holds the target or anything later.
+
+    >>> from flythinker import Document, Example
+    >>> past = Document("The tide was out when we came down to the sea.", date="2024-05-01")
+    >>> Example("me", "Write about winter.", "Snow fell.", (past,), "2024-12-01").user_id
+    'me'
     """
 
     user_id: str

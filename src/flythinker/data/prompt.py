@@ -37,6 +37,10 @@ class PromptConfig:
 
     With `reasoner_k` the Reasoner gets a prompt of its own, of up to `reasoner_k` past texts in
     `reasoner_profile_tokens` (default: `profile_tokens`), while the Generator reads `k`.
+
+    >>> from flythinker import PromptConfig
+    >>> PromptConfig(k=2, profile_tokens=400).retrieval
+    'bm25'
     """
 
     retrieval: RetrievalMethod = "bm25"
@@ -81,6 +85,16 @@ def build_prompt(
     earlier: Sequence[Turn] = (),
 ) -> Prompt:
     """Retrieve, cut to the budgets and tokenise; a tokenizer without chat template gets text.
+
+    >>> from flythinker import Document, Example, build_prompt, load
+    >>> personal = load("smollm2-135m")
+    >>> past = (Document("The tide was out."), Document("Snow fell on the hills all night."))
+    >>> example = Example("me", "Write about snow.", "It snowed.", past)
+    >>> prompt = build_prompt(example, personal.tokenizer, personal.prompt)
+    >>> prompt.documents[0].text  # the most relevant first
+    'Snow fell on the hills all night.'
+    >>> personal.tokenizer.decode(prompt.response_ids)
+    'It snowed.<|im_end|>'
 
     `summary` is something said of the user's writing as a whole; it stands before the profile.
     `earlier` is what was said before the query, whole; see `message_ids`.

@@ -7,6 +7,10 @@ from dataclasses import dataclass, replace
 class Sampling:
     """Decoding settings; the defaults are the paper's (temperature 0.8, top-p 0.95).
 
+    >>> from flythinker import Sampling
+    >>> Sampling(max_new_tokens=300, temperature=0).seed  # greedy
+    0
+
     Attributes:
         max_new_tokens: longest response, in tokens.
         temperature: 0 decodes greedily.

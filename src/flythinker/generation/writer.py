@@ -23,6 +23,15 @@ class Writer:
     A new text joins at the next step, one prompt a step, while there is a free slot. What a text
     becomes does not depend on its company: it is what `generate` writes of it alone.
 
+    >>> from flythinker import Document, Example, Sampling, Writer, build_prompt, load
+    >>> personal = load("smollm2-135m")  # or a trained folder
+    >>> past = (Document("The tide was out when we came down to the sea."),)
+    >>> asked = [Example("me", f"Write about {what}.", "", past) for what in ("rain", "snow")]
+    >>> prompts = [build_prompt(example, personal.tokenizer, personal.prompt) for example in asked]
+    >>> texts = Writer(personal, slots=2).write(prompts, Sampling(max_new_tokens=8))
+    >>> len(texts)
+    2
+
     Attributes:
         scheduler: which texts are being written, and which wait.
         runner: the passes of the model.

@@ -30,6 +30,15 @@ class FlyThinkerCache(Cache):
         norm: that of a thought, see `Fusion.norm`, measured once per text; `None` before.
         reasoner_mask: [batch, seq'], 1 = real token, of what a Reasoner with its own prompt has
             read; `None` where it reads what the Generator reads.
+
+    >>> import torch
+    >>> from flythinker import FlyThinkerCache, load
+    >>> model = load("smollm2-135m").model
+    >>> cache = FlyThinkerCache(model.config)
+    >>> for token in (504, 3575):  # one at a time; the logits are those of a whole forward
+    ...     step = model(input_ids=torch.tensor([[token]]), past_key_values=cache, use_cache=True)
+    >>> cache
+    FlyThinkerCache(tokens=2)
     """
 
     def __init__(self, config: FlyThinkerConfig) -> None:

@@ -31,6 +31,16 @@ class FlyThinkerConfig(PreTrainedConfig):
         ValueError: an unknown `injection` or `projection`, a negative `fusion_weight`, a Reasoner
             wider than the Generator with `"pad"`, a non-zero `fusion_weight` without a Reasoner,
             `share_embeddings` of tables that differ in size.
+
+    >>> from transformers import AutoModelForCausalLM, LlamaConfig
+    >>> from flythinker import FlyThinkerConfig
+    >>> size = {"hidden_size": 32, "num_attention_heads": 2, "vocab_size": 100}
+    >>> config = FlyThinkerConfig(
+    ...     generator_config=LlamaConfig(num_hidden_layers=2, **size),
+    ...     reasoner_config=LlamaConfig(num_hidden_layers=1, **size),
+    ... )
+    >>> type(AutoModelForCausalLM.from_config(config)).__name__  # random weights
+    'FlyThinkerForCausalLM'
     """
 
     model_type = "flythinker"

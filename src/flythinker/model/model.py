@@ -43,6 +43,15 @@ class FlyThinkerForCausalLM(PreTrainedModel, ThinkingGenerationMixin):
         generator: the causal LM that writes.
         reasoner: the backbone whose final hidden states become thoughts; `None` for plain SFT.
         projection: the d_R → d_G map, `None` with `projection="pad"`.
+
+    >>> import torch
+    >>> from flythinker import FlyThinkerForCausalLM
+    >>> model = FlyThinkerForCausalLM.from_generator_reasoner_pretrained(
+    ...     "smollm2-135m", "smollm2-135m", reasoner_layers=8, dtype=torch.float32
+    ... )
+    >>> ids = torch.tensor([[504, 3575]])
+    >>> model(input_ids=ids, labels=ids).logits.shape
+    torch.Size([1, 2, 49152])
     """
 
     config_class = FlyThinkerConfig

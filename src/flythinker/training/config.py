@@ -204,6 +204,11 @@ _TRAINING_DEFAULTS = {
 def load_config(path: str | Path, overrides: Iterable[str] = ()) -> RunConfig:
     """Read a config file and apply `section.key=value` overrides.
 
+    >>> from flythinker import load_config
+    >>> config = load_config("train.yaml", ["training.max_steps=3"])
+    >>> config.training.max_steps
+    3
+
     Raises:
         FlyThinkerError: no such file, not YAML, a missing or unknown key (naming the nearest known
             one), a value of the wrong type, settings that contradict each other.

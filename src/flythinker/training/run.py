@@ -82,6 +82,11 @@ def train(config: RunConfig, restart: bool = False, recipe: Recipe = DEFAULT_REC
     A run that was killed goes on from its last complete checkpoint and ends as if it had not
     been killed. A finished run is not repeated.
 
+    >>> from flythinker import load, load_config, train
+    >>> folder = train(load_config("train.yaml"))
+    >>> load(str(folder)).training["steps"]
+    2
+
     Args:
         config: see `load_config`.
         restart: forget what `output_dir` holds and start over.
