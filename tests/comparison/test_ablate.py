@@ -96,6 +96,7 @@ def test_the_configs_of_the_repository_load():
     assert studies["injection"].points.keys() == {"global", "input", "output"}
 
 
+@pytest.mark.slow
 def test_every_entry_is_timed_and_the_report_shows_it(comparison_file):
     path = comparison_file({"rag": None, "flythinker": None})
     comparison = load_comparison(path)

@@ -109,6 +109,7 @@ def test_a_report_of_what_is_there_so_far(comparison_file):
     assert [row["label"] for row in data["results"]] == ["SFT"]
 
 
+@pytest.mark.slow
 def test_a_comparison_of_40_texts_killed_twice_gives_the_same_table(
     comparison_file, examples, tmp_path
 ):

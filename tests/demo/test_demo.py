@@ -4,6 +4,7 @@ import json
 import time
 from functools import partial
 
+import pytest
 import yaml
 from rich.console import Console
 
@@ -13,6 +14,7 @@ from flythinker.model_folder import read_training
 from flythinker.training.run import Recipe, train
 
 
+@pytest.mark.slow
 def test_it_reports_what_it_did_and_goes_on_where_it_was(config_file, tmp_path):
     raw = yaml.safe_load(config_file.read_text())
     raw["training"] |= {"eval_strategy": "steps", "save_strategy": "steps", "save_total_limit": 1}
