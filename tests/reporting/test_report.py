@@ -111,6 +111,27 @@ def test_every_number_is_in_both_files(report):
         assert "wrote 1 empty text of 12" in text
 
 
+def test_findings_settings_that_differ_and_texts_are_in_both_files(report):
+    _, html, markdown, _ = report
+    assert html.index("better on Held-out loss") < html.index("<h2>Results")
+    assert '<span class="better">✓ better on Held-out loss</span>' in html
+    assert "- **Fly &lt;Thinker&gt;** against SFT:<br>✓ better on Held-out loss<br>" in markdown
+    assert "<th>learning rate</th><td>5e-5</td><td>5e-5</td>" in html
+    assert '<td class="differs">0</td><td class="differs">-0.1</td>' in html
+    assert "| fusion weight | **0** | **-0.1** |" in markdown
+    for text in (html, markdown):
+        assert "(empty)" in text  # what both wrote for the last of the three examples
+        assert "15 words" in text
+    assert markdown.count("**What they wrote** (") == 3
+    assert html.count('class="card text reference"') == 3
+
+
+def test_how_sure_a_difference_is_can_be_pointed_at(report):
+    table, html, _, _ = report
+    difference = table["rows"][1]["metrics"]["rouge1"]["difference"]
+    assert f'<small title="p = {difference["p_value"]:.4f}">' in html
+
+
 def test_plots_are_inline_and_follow_the_theme(report):
     _, html, _, _ = report
     assert html.count("<svg") == 2
