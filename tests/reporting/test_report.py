@@ -10,7 +10,8 @@ from rich.console import Console
 from flythinker.data.example import Document, Example
 from flythinker.errors import FlyThinkerError
 from flythinker.evaluation.compare import METRICS, MethodResult, compare
-from flythinker.reporting.report import choose_examples, results_table, write_report
+from flythinker.reporting.report import results_table, write_report
+from flythinker.reporting.sections import choose_examples
 
 ATTACK = '<script>alert("1")</script> & <img src=http://evil.example/x.png> **b** | [a](http://x)'
 ENVIRONMENT = {"hardware": "2 CPU cores", "torch": "2.13.0"}
@@ -112,18 +113,19 @@ def test_every_number_is_in_both_files(report):
 
 
 def test_findings_settings_that_differ_and_texts_are_in_both_files(report):
-    _, html, markdown, _ = report
-    assert html.index("better on Held-out loss") < html.index("<h2>Results")
-    assert '<span class="better">✓ better on Held-out loss</span>' in html
-    assert "- **Fly &lt;Thinker&gt;** against SFT:<br>✓ better on Held-out loss<br>" in markdown
+    table, html, markdown, _ = report
+    cells = table["rows"][1]["metrics"]
+    better = ", ".join(METRICS[k].label for k, cell in cells.items() if cell["verdict"] == "better")
+    assert better.startswith("Held-out loss")
+    assert f'<span class="better">✓ better on {better}</span>' in html
+    assert html.index("better on") < html.index("<h2>Results")
+    assert f"- **Fly &lt;Thinker&gt;** against SFT:<br>✓ better on {better}<br>✗" in markdown
     assert "<th>learning rate</th><td>5e-5</td><td>5e-5</td>" in html
     assert '<td class="differs">0</td><td class="differs">-0.1</td>' in html
     assert "| fusion weight | **0** | **-0.1** |" in markdown
-    for text in (html, markdown):
-        assert "(empty)" in text  # what both wrote for the last of the three examples
-        assert "15 words" in text
-    assert markdown.count("**What they wrote** (") == 3
-    assert html.count('class="card text reference"') == 3
+    assert markdown.count("**What they wrote** (18 words)") == 3
+    assert html.count('What they wrote<span class="muted count">18 words</span>') == 3
+    assert html.count('text reference"') == 3
 
 
 def test_how_sure_a_difference_is_can_be_pointed_at(report):

@@ -330,7 +330,9 @@ def _marked(text: str, note: str, verdict: str) -> Cell:
 
 def _value(cell: dict[str, Any], metric: str) -> str:
     value = format_value(cell["value"], metric)
-    return value if cell["sd"] is None else f"{value} ± {format_value(cell['sd'], metric)}"
+    if cell["sd"] is None:
+        return value
+    return f"{value} ± {format_value(cell['sd'], metric)}".replace(" ", "\N{NO-BREAK SPACE}")
 
 
 def _sign(cell: dict[str, Any] | None) -> str:

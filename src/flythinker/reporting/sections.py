@@ -85,7 +85,7 @@ def _results(data: Mapping[str, Any], names: Names, bert_model: str | None) -> S
     ]
     lines = [
         (
-            Cell(f"{metric.label} {ARROWS[metric.better]}".rstrip(), metric.unit),
+            Cell(f"{metric.label}\N{NO-BREAK SPACE}{ARROWS[metric.better]}".rstrip(), metric.unit),
             [_measured(row["metrics"].get(key), key) for row in rows],
         )
         for key, metric in shown.items()
@@ -165,7 +165,7 @@ def _training_table(training: Mapping[str, dict[str, Any]], names: Names) -> Tab
             Cell(loss(run["best_eval_loss"]), "" if best is None else f"step {best}"),
         ]
         lines.append((replace(names[name], note=f"{run['steps']} steps"), cells))
-    columns = ["", "First loss", "Last loss (smoothed)", "Best held-out loss"]
+    columns = ["", "First loss", Cell("Last loss", "smoothed"), "Best held-out loss"]
     return Table(columns, lines, title="Training")
 
 

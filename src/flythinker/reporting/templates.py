@@ -43,7 +43,6 @@ def _paragraphs(text: str) -> list[str]:
 
 
 def _keep_intervals_whole(text: str) -> str:
-    """Text whose lines never end inside an interval, or between it and the sign behind it."""
-    return re.sub(
-        r"\[[^\]]*\](?: \S)?", lambda found: found[0].replace(" ", "\N{NO-BREAK SPACE}"), text
-    )
+    """Text whose lines never end in an interval, behind its name or before its sign."""
+    whole = r"(?:[a-z]+ )?\[[^\]]*\](?: \S)?"
+    return re.sub(whole, lambda found: found[0].replace(" ", "\N{NO-BREAK SPACE}"), text)
