@@ -53,7 +53,7 @@ def write_report(
         else compare_segments(results, references, baseline, tokenizer, bert_model=bert_model)
     )
     trained = {result.name: result.training for result in results if result.training}
-    data = {
+    data: dict[str, Any] = {
         "title": title,
         "baseline": baseline,
         "environment": {"date": f"{datetime.now(UTC):%Y-%m-%d %H:%M} UTC"} | environment,

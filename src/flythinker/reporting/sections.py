@@ -36,7 +36,7 @@ def report_sections(
     bert_model: str | None,
 ) -> list[Section]:
     """All of the page below its findings, for what `write_report` was given and will return."""
-    names = dict(zip([r.name for r in results], in_colours(r.name for r in results), strict=True))
+    names = {name.text: name for name in in_colours(result.name for result in results)}
     sections = [
         _results(data, names, bert_model),
         _curves(data, results, names),
@@ -165,7 +165,7 @@ def _training_table(training: Mapping[str, dict[str, Any]], names: Names) -> Tab
             Cell(loss(run["best_eval_loss"]), "" if best is None else f"step {best}"),
         ]
         lines.append((replace(names[name], note=f"{run['steps']} steps"), cells))
-    columns = ["", "First loss", Cell("Last loss", "smoothed"), "Best held-out loss"]
+    columns: list[Words] = ["", "First loss", Cell("Last loss", "smoothed"), "Best held-out loss"]
     return Table(columns, lines, title="Training")
 
 
@@ -177,7 +177,7 @@ def _position_table(along: Mapping[str, list[dict[str, Any]]], names: Names) -> 
         cells = [_measured(segment | {"value": segment["mean"]}, "loss") for segment in segments]
         lines.append((heading, cells))
     note = "Nats/token, with intervals as above; fewer texts reach the later segments."
-    columns = ["Response tokens", *(names[name] for name in along)]
+    columns: list[Words] = ["Response tokens", *(names[name] for name in along)]
     return Table(columns, lines, "Held-out loss along the text", [note])
 
 
