@@ -185,7 +185,7 @@ def test_the_frontier_is_of_the_baselines():
     assert [point["baseline"] for point in points] == [True, True, True, False]
     section = frontier_section(points)
     assert section is not None
-    assert section.legend == [row["label"] for row in rows]
+    assert [name.text for name in section.legend] == [row["label"] for row in rows]
     assert frontier(rows, against, None) == []
     assert frontier_section([]) is None
 

@@ -89,7 +89,7 @@ def test_the_report_shows_every_segment_and_who_ended_before(tokenizer, tmp_path
             for metric, cell in row["metrics"].items():
                 assert METRICS[metric].label in page
                 assert f"{cell['value']:.{METRICS[metric].decimals}f}" in page
-    assert "| Ended before | 100 | | 0 | 7 |" in markdown
+    assert "| Ended before 100 | 0 | 7 |" in markdown
     assert "<th>Ended before 100</th><td>0</td><td>7</td>" in html
 
 

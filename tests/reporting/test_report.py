@@ -10,7 +10,8 @@ from rich.console import Console
 from flythinker.data.example import Document, Example
 from flythinker.errors import FlyThinkerError
 from flythinker.evaluation.compare import METRICS, MethodResult, compare
-from flythinker.reporting.report import choose_examples, results_table, write_report
+from flythinker.reporting.report import results_table, write_report
+from flythinker.reporting.sections import choose_examples
 
 ATTACK = '<script>alert("1")</script> & <img src=http://evil.example/x.png> **b** | [a](http://x)'
 ENVIRONMENT = {"hardware": "2 CPU cores", "torch": "2.13.0"}
@@ -109,6 +110,28 @@ def test_every_number_is_in_both_files(report):
         for fact in ("5e-5", "2 CPU cores", "2.13.0", "3.456", "12 held-out texts by 4 users"):
             assert fact in text
         assert "wrote 1 empty text of 12" in text
+
+
+def test_findings_settings_that_differ_and_texts_are_in_both_files(report):
+    table, html, markdown, _ = report
+    cells = table["rows"][1]["metrics"]
+    better = ", ".join(METRICS[k].label for k, cell in cells.items() if cell["verdict"] == "better")
+    assert better.startswith("Held-out loss")
+    assert f'<span class="better">✓ better on {better}</span>' in html
+    assert html.index("better on") < html.index("<h2>Results")
+    assert f"- **Fly &lt;Thinker&gt;** against SFT:<br>✓ better on {better}<br>✗" in markdown
+    assert "<th>learning rate</th><td>5e-5</td><td>5e-5</td>" in html
+    assert '<td class="differs">0</td><td class="differs">-0.1</td>' in html
+    assert "| fusion weight | **0** | **-0.1** |" in markdown
+    assert markdown.count("**What they wrote** (18 words)") == 3
+    assert html.count('What they wrote<span class="muted count">18 words</span>') == 3
+    assert html.count('text reference"') == 3
+
+
+def test_how_sure_a_difference_is_can_be_pointed_at(report):
+    table, html, _, _ = report
+    difference = table["rows"][1]["metrics"]["rouge1"]["difference"]
+    assert f'<small title="p = {difference["p_value"]:.4f}">' in html
 
 
 def test_plots_are_inline_and_follow_the_theme(report):

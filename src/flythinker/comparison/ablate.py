@@ -18,8 +18,14 @@ from flythinker.evaluation.evaluate import describe_environment
 from flythinker.files import atomic_write
 from flythinker.methods.registry import METHODS
 from flythinker.reporting import plots
-from flythinker.reporting.page import Cell, Figure, Section, Table, write_page
-from flythinker.reporting.report import SIGNS, format_difference, format_interval, format_value
+from flythinker.reporting.format import (
+    SIGNS,
+    format_change,
+    format_difference,
+    format_interval,
+    format_value,
+)
+from flythinker.reporting.page import Cell, Figure, Section, Table, in_colours, write_page
 from flythinker.yaml_config import build_section, check_keys
 
 
@@ -150,9 +156,7 @@ def study_table(title: str, lines: Sequence[dict[str, Any]]) -> TerminalTable:
     for line in lines:
         for point in line["points"]:
             change = point["difference"]
-            words = "" if change is None else format_difference(change, "loss")
-            if change is not None:
-                words += f" {format_interval(change, 'loss')} {SIGNS[point['verdict']]}"
+            words = "" if change is None else format_change(change, "loss", point["verdict"])
             loss = format_value(point["value"], "loss")
             table.add_row(line["method"], point["point"], loss, words)
     return table
@@ -203,5 +207,5 @@ def _section(title: str, lines: list[dict[str, Any]]) -> Section:
         title,
         tables=[Table(columns, rows)],
         figures=[figure] if rows else [],
-        legend=[line["method"] for line in lines],
+        legend=in_colours(line["method"] for line in lines),
     )

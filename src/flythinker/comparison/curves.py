@@ -6,8 +6,8 @@ from typing import Any
 
 from flythinker.comparison.run import TrialResult
 from flythinker.reporting import plots
-from flythinker.reporting.page import Cell, Figure, Section, Table
-from flythinker.reporting.report import format_value
+from flythinker.reporting.format import format_value
+from flythinker.reporting.page import Cell, Figure, Section, Table, in_colours
 
 _NOTE = (
     "Loss on the validation texts while training, by the tokens read until then (padding not "
@@ -62,7 +62,7 @@ def curves_section(curves: Sequence[Mapping[str, Any]]) -> Section | None:
         _NOTE,
         tables=[Table(["after steps", *map(str, steps)], rows)],
         figures=[Figure(plots.curves(lines, "tokens read" if counted else "step"), caption)],
-        legend=[curve["label"] for curve in curves],
+        legend=in_colours(curve["label"] for curve in curves),
     )
 
 
@@ -110,7 +110,7 @@ def frontier_section(points: Sequence[Mapping[str, Any]]) -> Section | None:
         _FRONTIER_NOTE,
         tables=[Table(["", "ms a token", "Held-out loss"], rows)],
         figures=[Figure(plots.frontier(places, best), "Held-out loss by time per token")],
-        legend=[point["label"] for point in points],
+        legend=in_colours(point["label"] for point in points),
     )
 
 

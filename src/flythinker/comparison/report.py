@@ -32,16 +32,26 @@ from flythinker.evaluation.evaluate import describe_environment
 from flythinker.evaluation.segments import SEGMENT_METRICS
 from flythinker.files import atomic_write
 from flythinker.reporting import plots
-from flythinker.reporting.page import Cell, Figure, Section, Table, Text, write_page
-from flythinker.reporting.report import (
+from flythinker.reporting.format import (
     ARROWS,
     COLOURS,
     SIGNS,
-    choose_examples,
+    format_change,
     format_difference,
     format_interval,
     format_value,
 )
+from flythinker.reporting.page import (
+    Cell,
+    Figure,
+    Section,
+    Table,
+    Text,
+    facts,
+    in_colours,
+    write_page,
+)
+from flythinker.reporting.sections import choose_examples
 from flythinker.training.run import run_tokenizer
 from flythinker.training.summary import training_seconds
 
@@ -161,7 +171,7 @@ def _along(title: str, segments: Sequence[dict[str, Any]], metrics: list[str]) -
     if not segments:
         return None
     rows = segments[0]["rows"]
-    legend = [row["label"] for row in rows]
+    legend = in_colours(row["label"] for row in rows)
     tables, figures = [], []
     for metric in [m for m in metrics if any(m in row["metrics"] for row in rows)]:
         columns = [f"{s['start']}-{s['end']} ({s['n_examples']} texts)" for s in segments]
@@ -255,12 +265,12 @@ def _texts(measured: Sequence[TrialResult], examples: Sequence[Example]) -> Sect
             for result in shown
             if result.texts is not None
         ]
-        real = Text("What they wrote", examples[i].target)
+        real = Text("What they wrote", examples[i].target, reference=True)
         groups.append((examples[i].user_id, examples[i].query, [real, *texts]))
     return Section(
         "Texts side by side",
         "Chosen by position in the data, of different users where possible, without looking at any "
-        "output. The first seed of each entry. (In the HTML report.)",
+        "output. The first seed of each entry.",
         texts=groups,
     )
 
@@ -270,11 +280,10 @@ def _settings(trials: Sequence[dict[str, Any]], environment: dict[str, str]) -> 
         (trial["label"], [Cell(str(trial["seed"])), Cell(trial["steps"]), Cell(trial["options"])])
         for trial in trials
     ]
-    facts = [(name, [Cell(value)]) for name, value in environment.items()]
     return Section(
         "What ran",
-        "",
-        [Table(["", "Seed", "Training", "Options"], lines), Table(["", "This report"], facts)],
+        tables=[Table(["", "Seed", "Training", "Options"], lines, plain=True)],
+        facts=[facts("This report", environment)],
     )
 
 
@@ -311,11 +320,8 @@ def _cell(cell: dict[str, Any] | None, metric: str) -> Cell:
         return Cell("–")
     if cell["difference"] is None:
         return Cell(_value(cell, metric))
-    note = (
-        f"{format_difference(cell['difference'], metric)} "
-        f"{format_interval(cell['difference'], metric)}"
-    )
-    return _marked(_value(cell, metric), note, cell["verdict"])
+    note = format_change(cell["difference"], metric, cell["verdict"])
+    return Cell(_value(cell, metric), note, cell["verdict"])
 
 
 def _marked(text: str, note: str, verdict: str) -> Cell:
@@ -324,7 +330,9 @@ def _marked(text: str, note: str, verdict: str) -> Cell:
 
 def _value(cell: dict[str, Any], metric: str) -> str:
     value = format_value(cell["value"], metric)
-    return value if cell["sd"] is None else f"{value} ± {format_value(cell['sd'], metric)}"
+    if cell["sd"] is None:
+        return value
+    return f"{value} ± {format_value(cell['sd'], metric)}".replace(" ", "\N{NO-BREAK SPACE}")
 
 
 def _sign(cell: dict[str, Any] | None) -> str:

@@ -24,6 +24,7 @@ from flythinker.errors import FlyThinkerError
 from flythinker.inspect.inspection import entering
 from flythinker.model_folder import PersonalModel
 from flythinker.progress import track
+from flythinker.reporting.page import Figure
 from flythinker.reporting.plots import MARKERS, scatter
 
 Projection = Literal["pca", "tsne"]
@@ -65,12 +66,12 @@ class Separation:
 
 @dataclass(frozen=True)
 class ThoughtMap:
-    """A map drawn: `figures` are (name, SVG), `legend` (sign, user), `numbers` one row a name."""
+    """A map drawn: `legend` gives (sign, user), `numbers` one row a figure."""
 
     method: Projection
     texts: int
     legend: Sequence[tuple[str, str]]
-    figures: Sequence[tuple[str, str]]
+    figures: Sequence[Figure]
     numbers: Sequence[Separation]
 
 
@@ -180,7 +181,7 @@ def draw_map(all_points: Sequence[Points], method: Projection) -> ThoughtMap:
     for points in all_points:
         plane, groups = project(points.vectors, method), group[points.texts]
         parts = [plane[groups == i] for i in range(len(MARKERS))]
-        figures.append((points.name, scatter(parts, points.name)))
+        figures.append(Figure(scatter(parts, points.name), points.name))
     return ThoughtMap(method, len(users), legend, figures, [separation(p) for p in all_points])
 
 

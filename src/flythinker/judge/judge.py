@@ -24,7 +24,7 @@ from flythinker.evaluation.compare import MIN_EXAMPLES
 from flythinker.files import atomic_write
 from flythinker.judge.questions import Question
 from flythinker.progress import track
-from flythinker.reporting.report import COLOURS, SIGNS
+from flythinker.reporting.format import COLOURS, SIGNS
 from flythinker.runs import Journal
 from flythinker.scoring.significance import Estimate, bootstrap, mean_statistics
 

@@ -109,14 +109,15 @@ def frontier(places: Sequence[tuple[float, float]], best: Sequence[tuple[float, 
 def scatter(groups: Sequence[NDArray], name: str) -> str:
     """SVG of a map without axes: the points [n, 2] of up to `len(MARKERS)` groups.
 
-    Each group has its own colour and marker, so that it can be told without colour.
+    Each group has its own colour and marker, so that it can be told without colour. The colours
+    are those from the second on; the last group, of all others, has the first, a grey.
     """
     with mpl.rc_context(_STYLE | {"svg.hashsalt": f"scatter-{name}", "axes.grid": False}):
         figure, axes = _figure("", "")
         axes.set_axis_off()
         for i, points in enumerate(groups):
-            x, y = points[:, 0], points[:, 1]
-            axes.scatter(x, y, s=22, marker=MARKERS[i], color=_series(i), linewidths=0)
+            x, y, colour = points[:, 0], points[:, 1], _series((i + 1) % len(MARKERS))
+            axes.scatter(x, y, s=22, marker=MARKERS[i], color=colour, linewidths=0)
         return _svg(figure)
 
 

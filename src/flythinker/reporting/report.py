@@ -7,32 +7,19 @@ from statistics import mean
 from typing import Any
 
 import numpy as np
-from markupsafe import Markup
 from rich.table import Table
 from rich.text import Text
 from transformers import PreTrainedTokenizerBase
 
 from flythinker.data.example import Example
-from flythinker.evaluation.compare import (
-    METRICS,
-    MIN_EXAMPLES,
-    MethodResult,
-    compare,
-    compare_positions,
-)
+from flythinker.evaluation.compare import METRICS, MethodResult, compare, compare_positions
 from flythinker.evaluation.evaluate import describe_environment
-from flythinker.evaluation.segments import SEGMENT_METRICS, compare_segments
-from flythinker.files import atomic_write
+from flythinker.evaluation.segments import compare_segments
 from flythinker.model_folder import load_tokenizer
 from flythinker.reporting import plots
-from flythinker.reporting.templates import template
-from flythinker.scoring.bertscore import bertscore_default
-from flythinker.scoring.metrics import meteor_stages
-
-SIGNS = {"better": "✓", "worse": "✗", "unclear": "≈", "neutral": ""}
-ARROWS = {"lower": "↓", "higher": "↑", None: ""}
-COLOURS = {"better": "green", "worse": "red", "unclear": "dim", "neutral": "dim"}
-MINUS = "−"
+from flythinker.reporting.format import ARROWS, COLOURS, format_change, format_value
+from flythinker.reporting.page import write_page
+from flythinker.reporting.sections import findings, report_sections
 
 
 def write_report(
@@ -65,9 +52,8 @@ def write_report(
         if tokenizer is None
         else compare_segments(results, references, baseline, tokenizer, bert_model=bert_model)
     )
-    along = _segment_metrics(segments)
     trained = {result.name: result.training for result in results if result.training}
-    data = {
+    data: dict[str, Any] = {
         "title": title,
         "baseline": baseline,
         "environment": {"date": f"{datetime.now(UTC):%Y-%m-%d %H:%M} UTC"} | environment,
@@ -77,38 +63,13 @@ def write_report(
         "segments": segments,
         "training": {name: _training_summary(history) for name, history in trained.items()},
     }
-    view = data | {
-        "results": results,
-        "metrics": {k: m for k, m in METRICS.items() if any(k in row["metrics"] for row in rows)},
-        "samples": _samples(examples, results),
-        "settings": _settings(results),
-        "colour": {result.name: i % plots.SERIES for i, result in enumerate(results)},
-        "segment_metrics": along,
-        "meteor_stages": meteor_stages(),
-        "signs": SIGNS,
-        "arrows": ARROWS,
-        "min_examples": MIN_EXAMPLES,
-        "format_value": format_value,
-        "format_difference": format_difference,
-        "format_interval": format_interval,
-        "bert_model": bert_model or ("all-MiniLM-L6-v2" if bertscore_default() else None),
-    }
-    # Every method keeps its colour in every plot, so all are handed over, the empty ones too.
-    figures = {
-        "training_svg": Markup(plots.training_curves([r.training for r in results])),
-        "position_svg": Markup(plots.position_curves([curves.get(r.name, []) for r in results])),
-        "segment_svg": {
-            metric: Markup(
-                plots.segment_curves([segments.get(r.name, []) for r in results], metric)
-            )
-            for metric in along
-        },
-    }
-    html = template("reporting/report.html.j2").render(view, **figures)
-    markdown = template("reporting/report.md.j2").render(view)
-    for path, text in ((Path(path_html), html), (Path(path_html).with_suffix(".md"), markdown)):
-        with atomic_write(path) as file:
-            file.write(text)
+    about = data["data"]
+    subtitle = (
+        f"{about['examples']} held-out texts by {about['users']} users · "
+        f"{data['environment']['date']}"
+    )
+    sections = report_sections(data, examples, results, bert_model)
+    write_page(Path(path_html), title, subtitle, sections, findings(data))
     return data
 
 
@@ -157,31 +118,14 @@ def results_table(rows: Sequence[dict[str, Any]]) -> Table:
     return table
 
 
-def format_value(value: float, key: str) -> str:
-    """A metric's value with its usual number of decimals and a real minus sign."""
-    return f"{value:z.{METRICS[key].decimals}f}".replace("-", MINUS)
-
-
-def format_difference(difference: dict[str, float], key: str) -> str:
-    """A difference with its sign, such as `−0.04`."""
-    return f"{difference['difference']:+z.{METRICS[key].decimals}f}".replace("-", MINUS)
-
-
-def format_interval(interval: dict[str, float], key: str) -> str:
-    """The `low` and `high` of an estimate or a difference, such as `[−0.07, −0.02]`."""
-    return f"[{format_value(interval['low'], key)}, {format_value(interval['high'], key)}]"
-
-
 def _terminal_cell(key: str, cell: dict[str, Any] | None) -> Text:
     if cell is None:
         return Text("–", style="dim")
     text = Text(format_value(cell["value"], key), style="bold")
     if cell["difference"] is not None:
         verdict = cell["verdict"]
-        change = format_difference(cell["difference"], key)
-        interval = format_interval(cell["difference"], key)
-        line = f"\n{change} {interval} {SIGNS[verdict]}".rstrip()
-        text.append(line, style=f"not bold {COLOURS[verdict]}")
+        change = format_change(cell["difference"], key, verdict)
+        text.append(f"\n{change}", style=f"not bold {COLOURS[verdict]}")
     return text
 
 
@@ -207,41 +151,3 @@ def _training_summary(history: list[dict[str, Any]]) -> dict[str, float | int | 
         "best_eval_loss": None if best is None else eval_loss[best],
         "best_eval_step": None if best is None else eval_steps[best],
     }
-
-
-def _segment_metrics(segments: dict[str, list[dict[str, Any]]]) -> list[str]:
-    """Which of `SEGMENT_METRICS` were measured."""
-    rows = next(iter(segments.values()), [])
-    return [metric for metric in SEGMENT_METRICS if rows and metric in rows[0]["metrics"]]
-
-
-def choose_examples(examples: Sequence[Example], count: int = 3) -> list[int]:
-    """Indices of `count` examples, of different users where there are enough, evenly spread.
-
-    Looks at no output, so nobody's best (or worst) text is picked.
-    """
-    first_of_user = {example.user_id: i for i, example in reversed(list(enumerate(examples)))}
-    pool = sorted(first_of_user.values())
-    if len(pool) < count:
-        pool = list(range(len(examples)))
-    spread = np.linspace(0, len(pool) - 1, min(count, len(pool)))
-    return [pool[round(position)] for position in spread]
-
-
-def _samples(examples: Sequence[Example], results: Sequence[MethodResult]) -> list[dict[str, Any]]:
-    written = {r.name: r.predictions for r in results if r.predictions is not None}
-    if not written:
-        return []
-    return [
-        {
-            "example": examples[i],
-            "texts": {name: predictions[i] for name, predictions in written.items()},
-        }
-        for i in choose_examples(examples)
-    ]
-
-
-def _settings(results: Sequence[MethodResult]) -> dict[str, list[str]]:
-    """Setting name -> its value for each method, in the methods' order."""
-    names = dict.fromkeys(name for result in results for name in result.settings)
-    return {name: [str(result.settings.get(name, "–")) for result in results] for name in names}

@@ -24,7 +24,11 @@ def _environment() -> Environment:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters |= {"md": _escape_markdown, "paragraphs": _paragraphs}
+    environment.filters |= {
+        "md": _escape_markdown,
+        "paragraphs": _paragraphs,
+        "unbroken": _keep_intervals_whole,
+    }
     return environment
 
 
@@ -36,3 +40,9 @@ def _escape_markdown(text: object) -> str:
 
 def _paragraphs(text: str) -> list[str]:
     return [part.strip() for part in re.split(r"\n\s*\n", text) if part.strip()]
+
+
+def _keep_intervals_whole(text: str) -> str:
+    """Text whose lines never end in an interval, behind its name or before its sign."""
+    whole = r"(?:[a-z]+ )?\[[^\]]*\](?: \S)?"
+    return re.sub(whole, lambda found: found[0].replace(" ", "\N{NO-BREAK SPACE}"), text)
