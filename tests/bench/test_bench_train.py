@@ -11,6 +11,7 @@ from flythinker.training.config import load_config
 RATIOS = ("step_ratio", "throughput_vs_released", "grouped_vs_padded", "packed_vs_padded")
 
 
+@pytest.mark.slow
 def test_every_training_figure_is_there(config_file):
     done = CliRunner().invoke(app, ["bench", "train", str(config_file), "--rounds", "2", "--json"])
     assert done.exit_code == 0, done.output

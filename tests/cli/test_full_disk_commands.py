@@ -11,7 +11,7 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from command import COMMAND, ENVIRONMENT, fail, succeed
+from command import COMMAND, ENVIRONMENT, fail, flythinker, succeed
 from flythinker.data.example import read_examples
 from flythinker.data.outputs import read_outputs
 from flythinker.data.prompt import build_prompt
@@ -47,14 +47,16 @@ def test_generate_says_what_it_needs(trained, data, disk):
     assert f"error: {folder}/out.jsonl: needs at least" in line
 
 
-def test_the_backbone_is_not_converted_into_a_full_cache(disk, tmp_path, monkeypatch):
+def test_the_backbone_is_not_converted_into_a_full_cache(disk, tmp_path):
     folder = disk(4)
-    monkeypatch.setitem(ENVIRONMENT, "FLYTHINKER_CACHE", str(folder))
     text = tmp_path / "a.txt"
     text.write_text("It was a long day at sea.")
-    line = fail("write", "--model", "smollm2-135m", "--history", text, "--query", "Go.")
-    assert f"{folder}/smollm2-135m: needs at least 541.6 MB" in line
-    assert "set FLYTHINKER_CACHE" in line
+    options = ("--model", "smollm2-135m", "--history", text, "--query", "Go.")
+    done = flythinker("write", *options, environment={"FLYTHINKER_CACHE": str(folder)})
+    assert done.returncode == 1
+    assert f"{folder}/smollm2-135m: needs at least 541.6 MB" in done.stderr
+    assert "set FLYTHINKER_CACHE" in done.stderr
+    assert "Traceback" not in done.stderr
     assert os.listdir(folder) == []
 
 

@@ -126,6 +126,7 @@ def test_generation_and_evaluation(trained: Path, data: Path, tmp_path: Path) ->
     some(r"Scoring texts  2/2  done in \d+ s", lines)
 
 
+@pytest.mark.slow
 def test_comparison(comparison: Path) -> None:
     lines = in_log("compare", comparison)
     assert "1 of 2: Non-pers, seed 1" in lines
@@ -148,6 +149,7 @@ def comparison(config_file: Path, data: Path, tmp_path: Path) -> Path:
     return config_file
 
 
+@pytest.mark.slow
 def test_data_building(tmp_path: Path) -> None:
     lines = in_log("data", "build", "sotu", "--limit", 50, "--out", tmp_path)
     some(r"Cutting texts  \d+/43  [\d.]+ s each  \d+ s left", lines)

@@ -75,6 +75,7 @@ def test_shared_points_are_trained_once_and_models_thrown_away(ablation_file):
     assert not list(work.glob("*/train"))
 
 
+@pytest.mark.slow
 def test_every_point_is_timed_and_the_report_shows_it(ablation_file):
     ablation = load_ablation(ablation_file, only=["fusion weight"])
     examples = read_test(ablation.comparison)

@@ -143,6 +143,7 @@ def test_a_unit_that_another_process_is_at_is_left_to_it(comparison_file):
     assert (comparison.results / "sft-s1" / "losses-own.npz").exists()
 
 
+@pytest.mark.slow
 def test_two_processes_share_a_comparison(comparison_file):
     path = comparison_file({"sft": None, "flythinker": None}, **LOSS)
     command = [sys.executable, "-m", "flythinker", "compare", str(path)]

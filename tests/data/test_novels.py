@@ -125,6 +125,7 @@ def test_a_folder_gives_what_the_parquet_file_does(parquet, splits, tmp_path):
     assert build_novels(tmp_path, history=3) == splits
 
 
+@pytest.mark.slow
 def test_the_command_writes_files_that_pass_the_check(parquet, tmp_path):
     def flythinker(*arguments: str) -> subprocess.CompletedProcess:
         command = [sys.executable, "-m", "flythinker", *arguments]
