@@ -26,6 +26,8 @@ class FlyThinkerCache(Cache):
 
     Attributes:
         generator, reasoner: a `DynamicCache` each; the Reasoner's stays empty at λ = 0.
+        tokens: read so far, padding included. Counted here: a part of layers that keep a state
+            instead of keys and values does not know.
         thoughts: [batch, seq, d_R], not shifted; `None` before the first token.
         norm: that of a thought, see `Fusion.norm`, measured once per text; `None` before.
         reasoner_mask: [batch, seq'], 1 = real token, of what a Reasoner with its own prompt has
@@ -36,6 +38,7 @@ class FlyThinkerCache(Cache):
         self.generator = DynamicCache(config=config.generator_config)
         # an unused Reasoner's cache stays empty, whatever config it was made from
         self.reasoner = DynamicCache(config=config.reasoner_config or config.generator_config)
+        self.tokens = 0
         self.thoughts: Tensor | None = None
         self.norm: Tensor | None = None
         self.reasoner_mask: Tensor | None = None
@@ -72,7 +75,7 @@ class FlyThinkerCache(Cache):
 
     def get_seq_length(self, layer_idx: int = 0) -> int:
         """Number of tokens read, padding included."""
-        return self.generator.get_seq_length(layer_idx)
+        return self.tokens
 
     def get_mask_sizes(self, query_length: int, layer_idx: int) -> tuple[int, int]:
         """Length and offset of the attention mask of one of the Generator's layers."""
@@ -81,11 +84,13 @@ class FlyThinkerCache(Cache):
     def crop(self, tokens_to_remove: int) -> None:
         """Forget the last tokens; transformers passes their number as a negative integer."""
         self.generator.crop(tokens_to_remove)
+        self.tokens += tokens_to_remove
         if self.thoughts is not None:
             self.reasoner.crop(tokens_to_remove)
-            self.thoughts = self.thoughts[:, : self.get_seq_length()]
+            self.thoughts = self.thoughts[:, : self.tokens]
         if self.reasoner_mask is not None:
-            self.reasoner_mask = self.reasoner_mask[:, : self.reasoner.get_seq_length()]
+            left = self.reasoner_mask.shape[1] + tokens_to_remove
+            self.reasoner_mask = self.reasoner_mask[:, :left]
 
     def reorder_cache(self, beam_idx: Tensor) -> None:
         """Let row i continue row `beam_idx[i]` (beam search)."""
@@ -119,6 +124,7 @@ class FlyThinkerCache(Cache):
         """Forget everything."""
         self.generator.reset()
         self.reasoner.reset()
+        self.tokens = 0
         self.thoughts = self.norm = self.reasoner_mask = None
 
 

@@ -253,6 +253,8 @@ class FlyThinkerForCausalLM(PreTrainedModel, ThinkingGenerationMixin):
                     shift_labels=targets,
                     num_items_in_batch=num_items_in_batch,
                 )
+        if cache is not None:
+            cache.tokens += input_ids.shape[1]
         if draft_loss_weight and targets is not None and reasoning is not None:
             assert self.reasoner is not None
             assert loss is not None
@@ -268,8 +270,8 @@ class FlyThinkerForCausalLM(PreTrainedModel, ThinkingGenerationMixin):
         return FlyThinkerOutput(
             loss=loss,
             logits=logits,
-            hidden_states=outputs.hidden_states,
-            attentions=outputs.attentions,
+            hidden_states=getattr(outputs, "hidden_states", None),
+            attentions=getattr(outputs, "attentions", None),  # state-space models have none
             thoughts=reasoning.thoughts if reasoning is not None else None,
             reasoner_hidden_state=reasoning.hidden if reasoning is not None else None,
             **{CACHE_NAME: cache},
