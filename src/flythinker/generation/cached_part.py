@@ -10,7 +10,8 @@ from flythinker.generation.cache.prefix import Prefix, PrefixCache
 from flythinker.generation.cache.slots import SlotCache
 from flythinker.generation.cpu.layers import FusedBackbone, MakeLinear, can_be_fused
 from flythinker.generation.cpu.packed import pack
-from flythinker.generation.slot_way import attend, slot_inputs
+from flythinker.generation.slot_way import SlotWay, attend, slot_inputs
+from flythinker.model.parts import backbone_of
 
 
 class CachedPart:
@@ -25,17 +26,17 @@ class CachedPart:
         layers: what runs one after the other.
     """
 
-    def __init__(self, part: PreTrainedModel, slots: int, linear: MakeLinear, way: str) -> None:
-        """`linear` makes its linear layers, see `pack`; `way` is how it attends, see `slot_way`."""
-        attend(part, way)
+    def __init__(self, part: PreTrainedModel, slots: int, linear: MakeLinear, way: SlotWay) -> None:
+        """`linear` makes its linear layers, see `pack`; `way` is from `slot_way`."""
+        attend(part, way.attention)
         self.cache = SlotCache(part.config, slots)
         self._fused = None
         if can_be_fused(part):
             self._fused = FusedBackbone(part.base_model, linear)
             part.base_model.layers = nn.ModuleList()  # each weight is in memory once
-        pack(part, linear)
+        pack(part, linear, way.uncalled)
         self._part = part
-        self.layers = getattr(self._fused or part.base_model, "layers", nn.ModuleList())
+        self.layers = getattr(self._fused or backbone_of(part), "layers", nn.ModuleList())
         self.table: nn.Embedding = part.get_input_embeddings()
 
     @property
@@ -55,7 +56,8 @@ class CachedPart:
         """Last hidden states [n, T, d] of `embeds`; `columns` as from `place`."""
         if self._fused is not None:
             return self._fused(embeds, columns, self.cache.mask(), self.cache)
-        return self._part.base_model(**slot_inputs(embeds, columns, self.cache)).last_hidden_state
+        inputs = slot_inputs(embeds, columns, self.cache)
+        return backbone_of(self._part)(**inputs).last_hidden_state
 
     def recall(
         self, prefixes: PrefixCache, kind: str, ids: list[int], slot: int
@@ -91,7 +93,7 @@ class CachedGenerator(CachedPart):
         head_norms: [vocab], of the head's rows, which nobody can read once they are packed.
     """
 
-    def __init__(self, part: PreTrainedModel, slots: int, linear: MakeLinear, way: str) -> None:
+    def __init__(self, part: PreTrainedModel, slots: int, linear: MakeLinear, way: SlotWay) -> None:
         self.head_norms: Tensor = part.get_output_embeddings().weight.detach().norm(dim=-1).float()
         super().__init__(part, slots, linear, way)
         self.head: Any = part.get_output_embeddings()

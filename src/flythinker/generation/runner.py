@@ -48,10 +48,13 @@ class Runner:
     accept is overwritten.
 
     Attributes:
+        drafts, effects: whether it reads drafts, and texts a second time without thoughts.
         reasoner: `None` at λ = 0.
         parallel: how the two passes of a step are run.
         prefixes: prompts read before.
     """
+
+    drafts = effects = True
 
     def __init__(
         self,
@@ -87,8 +90,8 @@ class Runner:
             int8: the parts whose linear layers get 8-bit weights, see `int8_linear`.
 
         Raises:
-            FlyThinkerError: a part cannot read slots, see `slot_way`; int8 elsewhere than on the
-                CPU. Before the model is used up: it can be written with otherwise.
+            NoSlots: a part cannot read slots, see `slot_way`. The model is not used up then.
+            FlyThinkerError: int8 elsewhere than on the CPU.
         """
         linear = {part: int8_linear if part in int8 else packed for part in get_args(Part)}
         reasoner = model.reasoner if model.config.fusion_weight else None
@@ -102,6 +105,11 @@ class Runner:
             setattr(model, name, _taken_over)
         together = Parallel(parallel if reasoner is not None else "off", generator.layers)
         return cls(generator, reasoner, model.fusion, PrefixCache(prefix_bytes), together)
+
+    @property
+    def device(self) -> torch.device:
+        """Where tokens are read and drawn."""
+        return self.generator.device
 
     @property
     def thinks(self) -> bool:

@@ -8,10 +8,10 @@ gives the part's own last hidden states.
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from transformers import DynamicCache, PreTrainedConfig, PreTrainedModel
 from transformers.cache_utils import (
     CacheLayerMixin,
@@ -25,36 +25,53 @@ from flythinker.generation.cache.attention import GROUPED, OWN_CODE, register_ea
 from flythinker.generation.cache.slots import SlotCache
 from flythinker.generation.cpu.layers import can_be_fused
 from flythinker.model.cache import CACHE_NAME
+from flythinker.model.parts import backbone_of
 
 _TOKENS = 12
 _LENGTH_BOUND_ROTARY = ("dynamic", "longrope")
 
 
-def slot_way(part: PreTrainedModel) -> str:
+class SlotWay(NamedTuple):
+    """How a part reads slots.
+
+    Attributes:
+        attention: what transformers calls it.
+        uncalled: linear layers whose weights the part's code reads by itself.
+    """
+
+    attention: str
+    uncalled: frozenset[nn.Module] = frozenset()
+
+
+class NoSlots(FlyThinkerError):
+    """A part cannot read slots; the message is one line that says which layer, and what is done."""
+
+
+def slot_way(part: PreTrainedModel) -> SlotWay:
     """The fastest way in which a part attends over a `SlotCache` and computes what it is.
 
     The part is as before; `attend` makes it go that way.
 
     Raises:
-        FlyThinkerError: there is none: a layer keeps something else than keys and values of
+        NoSlots: there is none: a layer keeps something else than keys and values of
             tokens, or does not do with slots what it does without.
     """
     _check_layers(part)
     _check_rotary(part)
     if can_be_fused(part):  # by layers of our own, which tests prove
-        return GROUPED
+        return SlotWay(GROUPED)
     embeds = _some_embeddings(part)
-    with torch.inference_mode():
-        expected = part.base_model(inputs_embeds=embeds, use_cache=False).last_hidden_state
+    with torch.no_grad():  # nothing that a module may keep is a tensor of inference only
+        expected = backbone_of(part)(inputs_embeds=embeds, use_cache=False).last_hidden_state
         for way in _ways(part):
-            with _attending(part, way):
+            with _attending(part, way), _linear_calls(part) as uncalled:
                 if _same(expected, _read_in_slots(part, embeds)):
-                    return way
-    raise _refusal(part, "its attention does over slots of several texts not what it does alone")
+                    return SlotWay(way, frozenset(uncalled))
+    raise _refusal(part, "its layers do not read several texts side by side as they read one")
 
 
 def attend(part: PreTrainedModel, way: str) -> None:
-    """Make a part attend in a way from `slot_way`."""
+    """Make a part attend as the `attention` of its `SlotWay` says."""
     for config in _configs(part):
         config._attn_implementation = way
 
@@ -73,7 +90,7 @@ def slot_inputs(embeds: Tensor, columns: Tensor, cache: SlotCache) -> dict[str, 
 
 
 def _check_layers(part: PreTrainedModel) -> None:
-    """Raise `FlyThinkerError` for a layer that keeps something else than keys and values."""
+    """Raise `NoSlots` for a layer that keeps something else than keys and values."""
     config = part.config.get_text_config(decoder=True)
     for number, layer in enumerate(DynamicCache(config=config).layers):
         keeps = isinstance(layer, CacheLayerMixin | LinearAttentionCacheLayerMixin)
@@ -84,7 +101,7 @@ def _check_layers(part: PreTrainedModel) -> None:
 
 
 def _check_rotary(part: PreTrainedModel) -> None:
-    """Raise `FlyThinkerError` where positions depend on the longest text of a batch."""
+    """Raise `NoSlots` where positions depend on the longest text of a batch."""
     config = part.config.get_text_config(decoder=True)
     rotary = getattr(config, "rope_parameters", None) or {}
     for each in (rotary, *rotary.values()):
@@ -93,13 +110,13 @@ def _check_rotary(part: PreTrainedModel) -> None:
             raise _refusal(part, f"its rotary positions ({kind}) depend on the longest text")
 
 
-def _refusal(part: PreTrainedModel, why: str) -> FlyThinkerError:
-    return FlyThinkerError(f"{type(part).__name__}: {why}; write with `model.generate`")
+def _refusal(part: PreTrainedModel, why: str) -> NoSlots:
+    return NoSlots(f"{type(part).__name__}: {why}; its texts are written one after the other")
 
 
 def _ways(part: PreTrainedModel) -> Iterator[str]:
     """What may do, the fastest first."""
-    backbone = part.base_model
+    backbone = backbone_of(part)
     if not backbone._can_set_attn_implementation():
         if not _has_windows(part.config):  # such code may look at how far back a key is
             yield OWN_CODE
@@ -134,11 +151,25 @@ def _attending(part: PreTrainedModel, way: str) -> Iterator[None]:
             config._attn_implementation = own
 
 
+@contextmanager
+def _linear_calls(part: PreTrainedModel) -> Iterator[set[nn.Module]]:
+    """The linear layers of a part without its head that are not called within the block."""
+    uncalled = {each for each in backbone_of(part).modules() if type(each) is nn.Linear}
+    hooks = [
+        each.register_forward_hook(lambda module, *_: uncalled.discard(module)) for each in uncalled
+    ]
+    try:
+        yield uncalled
+    finally:
+        for hook in hooks:
+            hook.remove()
+
+
 def _some_embeddings(part: PreTrainedModel) -> Tensor:
     """Of two texts, [2, _TOKENS, d]."""
     table = part.get_input_embeddings()
     ids = torch.arange(2 * _TOKENS, device=table.weight.device).reshape(2, _TOKENS)
-    with torch.inference_mode():
+    with torch.no_grad():
         return table(7 * ids % table.num_embeddings)
 
 
@@ -155,7 +186,7 @@ def _read_in_slots(part: PreTrainedModel, embeds: Tensor) -> list[Tensor] | None
         rows = range(first, first + len(starts))
         new = [embeds[row, start : start + tokens] for row, start in zip(rows, starts, strict=True)]
         columns = cache.place(first, starts, tokens, embeds.device)
-        output = part.base_model(**slot_inputs(torch.stack(new), columns, cache))
+        output = backbone_of(part)(**slot_inputs(torch.stack(new), columns, cache))
         for row, states in zip(rows, output.last_hidden_state, strict=True):
             hidden[row].append(states)
 

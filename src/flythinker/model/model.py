@@ -28,6 +28,8 @@ from flythinker.model.loss import (
 from flythinker.model.outputs import FlyThinkerOutput, Reasoning
 from flythinker.model.own_prompt import align, own_inputs
 from flythinker.model.parts import (
+    backbone_of,
+    check_family,
     check_same_table,
     check_same_vocabulary,
     load_generator,
@@ -75,6 +77,15 @@ class FlyThinkerForCausalLM(PreTrainedModel, ThinkingGenerationMixin):
                 module._is_hf_initialized = True
         self.post_init()
 
+    @classmethod
+    def is_custom_code(cls) -> bool:
+        """No: what `_init_weights` calls knows which weights were loaded.
+
+        Of other code transformers leaves out every part of a model that holds no weight itself, and
+        with it what a family computes anew when it is loaded (Falcon-H1's multipliers).
+        """
+        return False
+
     @torch.no_grad()
     def _init_weights(self, module: nn.Module) -> None:
         if module is self.projection:
@@ -108,13 +119,14 @@ class FlyThinkerForCausalLM(PreTrainedModel, ThinkingGenerationMixin):
                 {"generator": 0, "reasoner": 1} gives each part a device of its own.
 
         Raises:
-            ValueError: different tokenizers or vocabularies, a bad setting, or `share_embeddings`
-                of tables that are not the same.
+            ValueError: different tokenizers or vocabularies, a bad setting, `share_embeddings` of
+                tables that are not the same, or a family that cannot be joined, see `check_family`.
         """
         devices = kwargs.pop("device_map", None)
         if not isinstance(devices, dict):
             devices = {"generator": devices, "reasoner": devices}
         written_by = load_generator(generator, device_map=devices["generator"], **kwargs)
+        check_family(written_by)
         thought_by = None
         if reasoner is not None:
             if generator is reasoner and reasoner_layers is None and written_by is generator:
@@ -125,6 +137,7 @@ class FlyThinkerForCausalLM(PreTrainedModel, ThinkingGenerationMixin):
             thought_by = load_reasoner(
                 reasoner, reasoner_layers, device_map=devices["reasoner"], **kwargs
             )
+            check_family(thought_by)
             sizes = written_by.config.vocab_size, thought_by.config.vocab_size
             check_same_vocabulary(generator, reasoner, *sizes)
         config = FlyThinkerConfig(
@@ -238,7 +251,7 @@ class FlyThinkerForCausalLM(PreTrainedModel, ThinkingGenerationMixin):
         targets = None if labels is None else next_token_targets(labels, logits_to_keep)
         logits = loss = None
         if loss_only and targets is not None and can_be_chunked(self.generator):
-            outputs = self.generator.base_model(**inputs)
+            outputs = backbone_of(self.generator)(**inputs)
             hidden = kept(outputs.last_hidden_state, logits_to_keep)
             head = self.get_output_embeddings().weight
             loss = chunked_cross_entropy(hidden, head, targets, num_items_in_batch)
@@ -313,7 +326,7 @@ class FlyThinkerForCausalLM(PreTrainedModel, ThinkingGenerationMixin):
             prompt_length,
             **kwargs,
         )
-        return self.generator.base_model(**inputs)
+        return backbone_of(self.generator)(**inputs)
 
     def _generator_inputs(
         self,
