@@ -49,7 +49,9 @@ class Row:
 
     @property
     def verdict(self) -> str:
-        """ "whole", "general way", "refused" or what is wrong."""
+        """One word for the family, see docs/families.md."""
+        if "fails" in self.notes.get("cached", ""):
+            return "fails in transformers"
         if not self.failed:
             return "general way" if self.slower else "whole"
         return "refused" if self.failed.keys() == {"refused"} else "wrong"

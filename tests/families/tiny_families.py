@@ -169,9 +169,11 @@ _OVERRIDES: dict[str, dict[str, Any]] = {
         "ngram_vocab_size_base": 97,
         "split_ngram_parts": 1,
     },
-    "zamba": {"layers_block_type": ["linear_attention", "linear_attention", "hybrid", "hybrid"]},
+    "zamba": {
+        "layers_block_type": ["linear_attention", "linear_attention", "hybrid", "hybrid"],
+        "attention_hidden_size": 64,
+    },
     "zaya": {"num_experts_per_tok": 1},
-    "recurrent_gemma": {"logits_soft_cap": 1e4},  # so that no two logits are the same
     "lfm2_moe": {"layer_types": ["conv", "full_attention"] * (LAYERS // 2)},
     "mamba2": {"num_heads": 4, "head_dim": 16},
     "granitemoehybrid": {"layer_types": _HYBRID},

@@ -30,6 +30,10 @@ def test_positions_that_depend_on_the_longest_text_are_refused():
         slot_way(part)
 
 
+def another_scale(*inputs, **others):
+    return grouped_attention(*inputs, **{**others, "scaling": 1})
+
+
 def mask_of_the_longest_row(*arguments, q_offset, **others):
     return slot_mask(*arguments, q_offset=q_offset.max().expand(len(q_offset)), **others)
 
@@ -37,7 +41,7 @@ def mask_of_the_longest_row(*arguments, q_offset, **others):
 @pytest.mark.parametrize(
     ("attention", "mask"),
     [
-        (lambda *inputs, **others: grouped_attention(*inputs, **{**others, "scaling": 1}), slot_mask),
+        (another_scale, slot_mask),
         (grouped_attention, mask_of_the_longest_row),
     ],
     ids=["another scale", "another row's mask"],

@@ -11,7 +11,7 @@ from flythinker.errors import FlyThinkerError
 from flythinker.generation.cache.prefix import PrefixCache
 from flythinker.generation.cached_part import CachedGenerator, CachedPart
 from flythinker.generation.cpu.int8 import int8_linear
-from flythinker.generation.cpu.packed import pack, packed
+from flythinker.generation.cpu.packed import packed
 from flythinker.generation.drafts import Draft, DraftPlan
 from flythinker.generation.parallel import Mode, Parallel
 from flythinker.generation.sequence import Sequence
@@ -100,7 +100,8 @@ class Runner:
         if reasoner is not None:
             reasoner = CachedPart(reasoner, slots, linear["reasoner"], ways[1])
         generator = CachedGenerator(model.generator, slots, linear["generator"], ways[0])
-        pack(model)  # the projection
+        if model.projection is not None:
+            model.projection = packed(model.projection)
         for name in ("forward", "generate", "save_pretrained"):
             setattr(model, name, _taken_over)
         together = Parallel(parallel if reasoner is not None else "off", generator.layers)

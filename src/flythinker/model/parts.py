@@ -79,6 +79,12 @@ def check_family(part: PreTrainedModel) -> None:
         and "input_ids" in (takes := signature(module.forward).parameters)
         and "inputs_embeds" not in takes
     ]
+    keeping_states = [
+        f"{name}.{kept}"
+        for name, module in backbone.named_modules()
+        for kept, value in vars(module).items()
+        if kept.endswith(("_state", "_states")) and (value is None or isinstance(value, torch.Tensor))
+    ]
     code = vars(sys.modules[type(backbone).__module__])
     own_caches = [
         name
@@ -92,6 +98,8 @@ def check_family(part: PreTrainedModel) -> None:
         why = f"{where} reads tokens beside the embeddings that thoughts enter"
     elif CACHE_NAME not in known:
         why = "it has no cache of the kind that transformers' `generate` keeps"
+    elif keeping_states:
+        why = f"it keeps what it has read in itself, {keeping_states[0]}, so one text at a time"
     elif own_caches:
         why = f"it keeps what it has read in a cache of its own, {own_caches[0]}"
     else:
