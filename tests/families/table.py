@@ -25,17 +25,24 @@ with. Made by `python tests/families/table.py` with transformers {version}, torc
 random model of every causal LM in transformers' own mapping, as its own Generator and Reasoner at
 λ = 0.5. {counts}
 
-**whole**: a forward pass in which thoughts matter, a text read with a cache = read at once, padded =
-alone, saved and loaded = before, a LoRA step; and a `Writer` with texts side by side in slots, with
-prompts that begin as one before, with drafts and without, writes what `generate` writes, greedily.
+**whole**: a forward pass in which thoughts matter, a text read with a cache = read at once,
+padded = alone, saved and loaded = before, a LoRA step; and a `Writer` with texts side by side in
+slots, with prompts that begin as one before, with drafts and without, writes what `generate`
+writes, greedily.
 
 **general way**: all of this too, but its layers keep something that slots do not hold (a state, a
 convolution, an index), or its own code reads texts side by side in another way. The `Writer`, and
 with it `write`, `generate`, `evaluate`, `serve` and the page, then writes the texts one after the
-other by the model's own forward, without drafts, without prompts read before, without the effects of
-thoughts. A line says so, and which layer it is.
+other by the model's own forward, without drafts, without prompts read before, without the effects
+of thoughts. A line says so, and which layer it is. A state cannot be taken back, so drafts would
+need copies of it.
 
 **refused**: joining the two parts ends in one line that says why.
+
+**fails in transformers**: the family's own model, alone, fails to go on from its cache.
+
+"In transformers itself" in the last column: the family's own model, alone, does not give the same
+logits in the two ways either.
 
 No list of names decides. What a layer keeps is asked of transformers' cache; masks of windows and
 chunks are those the family itself asks for; caps and sinks are the family's own attention function;

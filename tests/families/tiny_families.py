@@ -204,9 +204,11 @@ def left_out(name: str) -> str | None:
         return f"another name of {config_class.model_type}"
     if fields.get("is_encoder_decoder") or "decoder_layers" in fields:
         return "encoder-decoder"
-    if config_class in MODEL_FOR_MASKED_LM_MAPPING or fields.get("add_cross_attention") is False:
-        if "is_decoder" in fields and fields["is_decoder"] is False:
-            return "encoder"
+    reads_both_ways = (
+        config_class in MODEL_FOR_MASKED_LM_MAPPING or fields.get("add_cross_attention") is False
+    )
+    if reads_both_ways and fields.get("is_decoder") is False:
+        return "encoder"
     if any(map(_is_model, config_class.sub_configs.values())):
         return "several models in one"
     return None

@@ -13,7 +13,6 @@ from command import succeed
 from flythinker.data.example import Document, Example, sample_examples, write_examples
 from flythinker.data.prompt import PromptConfig, build_prompts
 from flythinker.generation.backends.local import LocalEngine
-from flythinker.generation.batch_writer import BatchWriter
 from flythinker.generation.sampling import Sampling
 from flythinker.generation.write import text_writer
 from flythinker.generation.writer import Writer

@@ -129,8 +129,9 @@ class FlyThinkerCache(Cache):
 
 
 def positions(input_ids: Tensor, attention_mask: Tensor | None, past: int) -> Tensor:
-    """Positions counted over real tokens, int64 [batch or 1, seq], behind `past` that were read."""
-    seq = input_ids.shape[1]
+    """Positions counted over real tokens, int64 [batch, seq], behind `past` that were read."""
+    batch, seq = input_ids.shape
     if attention_mask is None or attention_mask.ndim != 2:
-        return torch.arange(past, past + seq, device=input_ids.device)[None]
+        # a row for each text: some families look theirs up
+        return torch.arange(past, past + seq, device=input_ids.device).expand(batch, -1)
     return (attention_mask.long().cumsum(-1) - 1).clamp_min(0)[:, -seq:]

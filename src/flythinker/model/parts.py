@@ -83,7 +83,8 @@ def check_family(part: PreTrainedModel) -> None:
         f"{name}.{kept}"
         for name, module in backbone.named_modules()
         for kept, value in vars(module).items()
-        if kept.endswith(("_state", "_states")) and (value is None or isinstance(value, torch.Tensor))
+        if kept.endswith(("_state", "_states"))
+        and (value is None or isinstance(value, torch.Tensor))
     ]
     code = vars(sys.modules[type(backbone).__module__])
     own_caches = [
