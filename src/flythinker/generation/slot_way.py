@@ -155,7 +155,9 @@ def _attending(part: PreTrainedModel, way: str) -> Iterator[None]:
 @contextmanager
 def _linear_calls(part: PreTrainedModel) -> Iterator[set[nn.Module]]:
     """The linear layers of a part without its head that are not called within the block."""
-    uncalled = {each for each in backbone_of(part).modules() if type(each) is nn.Linear}
+    uncalled: set[nn.Module] = {
+        each for each in backbone_of(part).modules() if type(each) is nn.Linear
+    }
     hooks = [
         each.register_forward_hook(lambda module, *_: uncalled.discard(module)) for each in uncalled
     ]

@@ -63,7 +63,7 @@ class FlyThinkerForCausalLM(PreTrainedModel, ThinkingGenerationMixin):
         super().__init__(config)
         self.generator = generator or AutoModelForCausalLM.from_config(config.generator_config)
         self.reasoner = reasoner
-        self.projection = None
+        self.projection: nn.Module | None = None
         if config.reasoner_config is not None:
             self.reasoner = reasoner or AutoModel.from_config(config.reasoner_config)
             if config.projection == "linear":

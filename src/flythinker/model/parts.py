@@ -94,7 +94,7 @@ def check_family(part: PreTrainedModel) -> None:
     ]
     if "inputs_embeds" not in known:
         why = "it reads tokens, not embeddings, so that no thought can enter"
-    elif reading_tokens or getattr(part.config, "hidden_size_per_layer_input", 0):
+    elif reading_tokens or getattr(part.config, "hidden_size_per_layer_input", None):
         where = next(iter(reading_tokens), "each layer")
         why = f"{where} reads tokens beside the embeddings that thoughts enter"
     elif CACHE_NAME not in known:
