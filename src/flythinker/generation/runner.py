@@ -100,7 +100,7 @@ class Runner:
         if reasoner is not None:
             reasoner = CachedPart(reasoner, slots, linear["reasoner"], ways[1])
         generator = CachedGenerator(model.generator, slots, linear["generator"], ways[0])
-        if model.projection is not None:
+        if isinstance(model.projection, nn.Linear):
             model.projection = packed(model.projection)
         for name in ("forward", "generate", "save_pretrained"):
             setattr(model, name, _taken_over)
