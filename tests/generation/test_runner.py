@@ -123,16 +123,29 @@ def test_caches_grow_and_the_text_stays():
     assert_close(read[0, -1], expected(whole, text, 250)[-1], atol=1e-3, rtol=0)
 
 
-def test_a_sliding_window_is_refused():
+def test_texts_in_slots_see_what_a_sliding_window_lets_them_see():
+    model = windowed()
+    whole = copy.deepcopy(model)
+    given = GivenTexts(model, 2)
+    texts = [random_ids(length, seed=length) % 64 for length in (14, 9)]
+    for text in texts:
+        n = len(text) - 3
+        assert_close(given.join(text[:n].tolist()), expected(whole, text, n)[n - 1], **TOLERANCE)
+    read = given.read(torch.stack([text[-3:] for text in texts]))
+    for logits, text in zip(read, texts, strict=True):
+        assert_close(logits, expected(whole, text, len(text) - 3)[-3:], **TOLERANCE)
+
+
+def windowed(seed: int = 0) -> FlyThinkerForCausalLM:
+    """Tiny, without a Reasoner, with layers that see four tokens."""
+    torch.manual_seed(seed)
     config = MistralConfig(
-        vocab_size=64, hidden_size=32, intermediate_size=32, num_hidden_layers=1,
-        num_attention_heads=2, num_key_value_heads=1, sliding_window=4,
+        vocab_size=64, hidden_size=32, intermediate_size=32, num_hidden_layers=2,
+        num_attention_heads=2, num_key_value_heads=1, sliding_window=4, initializer_range=0.2,
     )  # fmt: skip
-    model = FlyThinkerForCausalLM.from_generator_reasoner_pretrained(
-        MistralForCausalLM(config), None, fusion_weight=0
+    return FlyThinkerForCausalLM.from_generator_reasoner_pretrained(
+        MistralForCausalLM(config).eval(), None, fusion_weight=0
     )
-    with pytest.raises(FlyThinkerError, match=r"write with `model.generate`"):
-        Runner.take_over(model, 1)
 
 
 def test_a_model_that_was_taken_over_says_so():

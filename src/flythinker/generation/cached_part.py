@@ -6,19 +6,19 @@ import torch
 from torch import Tensor, nn
 from transformers import PreTrainedModel
 
-from flythinker.errors import FlyThinkerError
 from flythinker.generation.cache.prefix import Prefix, PrefixCache
-from flythinker.generation.cache.slots import ATTENTION, SlotCache
+from flythinker.generation.cache.slots import SlotCache
 from flythinker.generation.cpu.layers import FusedBackbone, MakeLinear, can_be_fused
 from flythinker.generation.cpu.packed import pack
-from flythinker.model.cache import CACHE_NAME
+from flythinker.generation.slot_way import SlotWay, attend, slot_inputs
+from flythinker.model.parts import backbone_of
 
 
 class CachedPart:
     """A part of a model, which it uses up, over a `SlotCache`.
 
     Its layers become fused ones (see `FusedBackbone`) where its family is known, and packed ones
-    with `grouped_attention` elsewhere, which compute the same faster.
+    elsewhere, which compute the same faster.
 
     Attributes:
         cache: of all slots.
@@ -26,17 +26,17 @@ class CachedPart:
         layers: what runs one after the other.
     """
 
-    def __init__(self, part: PreTrainedModel, slots: int, linear: MakeLinear) -> None:
-        """`linear` makes its linear layers, see `pack`."""
-        part.set_attn_implementation(ATTENTION)
-        self.cache = SlotCache(part, slots)
+    def __init__(self, part: PreTrainedModel, slots: int, linear: MakeLinear, way: SlotWay) -> None:
+        """`linear` makes its linear layers, see `pack`; `way` is from `slot_way`."""
+        attend(part, way.attention)
+        self.cache = SlotCache(part.config, slots)
         self._fused = None
         if can_be_fused(part):
             self._fused = FusedBackbone(part.base_model, linear)
             part.base_model.layers = nn.ModuleList()  # each weight is in memory once
-        pack(part, linear)
+        pack(part, linear, way.uncalled)
         self._part = part
-        self.layers = getattr(self._fused or part.base_model, "layers", nn.ModuleList())
+        self.layers = getattr(self._fused or backbone_of(part), "layers", nn.ModuleList())
         self.table: nn.Embedding = part.get_input_embeddings()
 
     @property
@@ -44,7 +44,7 @@ class CachedPart:
         """Where it reads tokens."""
         return self.table.weight.device
 
-    def place(self, first: int, starts: list[int], ids: Tensor) -> tuple[Tensor, Tensor]:
+    def place(self, first: int, starts: list[int], ids: Tensor) -> Tensor:
         """Say where the next pass reads tokens [n, T], see `SlotCache.place`."""
         return self.cache.place(first, starts, ids.shape[1], ids.device)
 
@@ -52,11 +52,12 @@ class CachedPart:
         """The embeddings [n, T, d] of tokens [n, T]."""
         return self.table(ids)
 
-    def hidden(self, embeds: Tensor, columns: Tensor, mask: Tensor) -> Tensor:
-        """Last hidden states [n, T, d] of `embeds`; `columns` and `mask` as from `place`."""
+    def hidden(self, embeds: Tensor, columns: Tensor) -> Tensor:
+        """Last hidden states [n, T, d] of `embeds`; `columns` as from `place`."""
         if self._fused is not None:
-            return self._fused(embeds, columns, mask, self.cache)
-        return self._part.base_model(**self._inputs(embeds, columns, mask)).last_hidden_state
+            return self._fused(embeds, columns, self.cache.mask(), self.cache)
+        inputs = slot_inputs(embeds, columns, self.cache)
+        return backbone_of(self._part)(**inputs).last_hidden_state
 
     def recall(
         self, prefixes: PrefixCache, kind: str, ids: list[int], slot: int
@@ -83,15 +84,6 @@ class CachedPart:
         if prefixes.max_bytes:
             prefixes.put(kind, ids, Prefix(*self.cache.copy_out(slot, len(ids)), thoughts))
 
-    def _inputs(self, embeds: Tensor, columns: Tensor, mask: Tensor) -> dict[str, Any]:
-        return {
-            "inputs_embeds": embeds,
-            "attention_mask": mask,
-            "position_ids": columns,
-            CACHE_NAME: self.cache,
-            "use_cache": True,
-        }
-
 
 class CachedGenerator(CachedPart):
     """The Generator, which has a head.
@@ -101,24 +93,14 @@ class CachedGenerator(CachedPart):
         head_norms: [vocab], of the head's rows, which nobody can read once they are packed.
     """
 
-    def __init__(self, part: PreTrainedModel, slots: int, linear: MakeLinear) -> None:
+    def __init__(self, part: PreTrainedModel, slots: int, linear: MakeLinear, way: SlotWay) -> None:
         self.head_norms: Tensor = part.get_output_embeddings().weight.detach().norm(dim=-1).float()
-        super().__init__(part, slots, linear)
+        super().__init__(part, slots, linear, way)
         self.head: Any = part.get_output_embeddings()
 
-    def logits(self, embeds: Tensor, columns: Tensor, mask: Tensor, keep: int = 0) -> Tensor:
+    def logits(self, embeds: Tensor, columns: Tensor, keep: int = 0) -> Tensor:
         """Logits [n, T or the last `keep`, vocab]; arguments as of `hidden`."""
         if self._fused is not None:
-            return self.head(self.hidden(embeds, columns, mask)[:, -keep:])
-        inputs = self._inputs(embeds, columns, mask)
+            return self.head(self.hidden(embeds, columns)[:, -keep:])
+        inputs = slot_inputs(embeds, columns, self.cache)
         return self._part(**inputs, logits_to_keep=keep).logits
-
-
-def check_full_attention(part: PreTrainedModel) -> None:
-    """Raise `FlyThinkerError` for a part that does not attend to all tokens before."""
-    kinds = set(getattr(part.config, "layer_types", None) or ["full_attention"])
-    if kinds != {"full_attention"} or getattr(part.config, "sliding_window", None):
-        raise FlyThinkerError(
-            f"{type(part).__name__} has layers that do not attend to the whole text: "
-            "write with `model.generate`"
-        )

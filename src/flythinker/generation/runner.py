@@ -9,16 +9,13 @@ from torch import Tensor, nn
 
 from flythinker.errors import FlyThinkerError
 from flythinker.generation.cache.prefix import PrefixCache
-from flythinker.generation.cached_part import (
-    CachedGenerator,
-    CachedPart,
-    check_full_attention,
-)
+from flythinker.generation.cached_part import CachedGenerator, CachedPart
 from flythinker.generation.cpu.int8 import int8_linear
-from flythinker.generation.cpu.packed import pack, packed
+from flythinker.generation.cpu.packed import packed
 from flythinker.generation.drafts import Draft, DraftPlan
 from flythinker.generation.parallel import Mode, Parallel
 from flythinker.generation.sequence import Sequence
+from flythinker.generation.slot_way import slot_way
 from flythinker.model import FlyThinkerForCausalLM
 from flythinker.model.fusion import Fusion, shift
 
@@ -51,10 +48,13 @@ class Runner:
     accept is overwritten.
 
     Attributes:
+        drafts, effects: whether it reads drafts, and texts a second time without thoughts.
         reasoner: `None` at λ = 0.
         parallel: how the two passes of a step are run.
         prefixes: prompts read before.
     """
+
+    drafts = effects = True
 
     def __init__(
         self,
@@ -90,21 +90,27 @@ class Runner:
             int8: the parts whose linear layers get 8-bit weights, see `int8_linear`.
 
         Raises:
-            FlyThinkerError: a part does not attend to all tokens before; int8 elsewhere than on
-                the CPU.
+            NoSlots: a part cannot read slots, see `slot_way`. The model is not used up then.
+            FlyThinkerError: int8 elsewhere than on the CPU.
         """
         linear = {part: int8_linear if part in int8 else packed for part in get_args(Part)}
         reasoner = model.reasoner if model.config.fusion_weight else None
-        check_full_attention(model.generator)
+        # both are known to work before either is used up
+        ways = [slot_way(part) for part in (model.generator, reasoner) if part is not None]
         if reasoner is not None:
-            check_full_attention(reasoner)
-            reasoner = CachedPart(reasoner, slots, linear["reasoner"])
-        generator = CachedGenerator(model.generator, slots, linear["generator"])
-        pack(model)  # the projection
+            reasoner = CachedPart(reasoner, slots, linear["reasoner"], ways[1])
+        generator = CachedGenerator(model.generator, slots, linear["generator"], ways[0])
+        if isinstance(model.projection, nn.Linear):
+            model.projection = packed(model.projection)
         for name in ("forward", "generate", "save_pretrained"):
             setattr(model, name, _taken_over)
         together = Parallel(parallel if reasoner is not None else "off", generator.layers)
         return cls(generator, reasoner, model.fusion, PrefixCache(prefix_bytes), together)
+
+    @property
+    def device(self) -> torch.device:
+        """Where tokens are read and drawn."""
+        return self.generator.device
 
     @property
     def thinks(self) -> bool:
@@ -142,9 +148,9 @@ class Runner:
         new = [[s.ids[-1], *tokens] for s, tokens in zip(slots, draft.tokens, strict=True)]
         # filled up with tokens that nobody accepts
         ids = self._ids([row + row[:1] * (1 + longest - len(row)) for row in new])
-        columns, mask = self.generator.place(0, [s.generator_read for s in slots], ids)
+        columns = self.generator.place(0, [s.generator_read for s in slots], ids)
         if self.reasoner is None:
-            return Pass(0, self.generator.logits(self.generator.embed(ids), columns, mask))
+            return Pass(0, self.generator.logits(self.generator.embed(ids), columns))
         before = torch.stack([sequence.last_thought for sequence in slots])[:, None]
         known = before if draft.thoughts is None else torch.cat([before, draft.thoughts], dim=1)
         read = known.shape[1] - 1  # drafts that the Reasoner has read
@@ -154,7 +160,7 @@ class Runner:
             embeds, gate = self._enter(slots, 0, ids, columns, entering)
             thoughts, logits = self.parallel(
                 lambda: self._think(0, starts, ids[:, read:]),
-                lambda: self.generator.logits(embeds, columns, mask),
+                lambda: self.generator.logits(embeds, columns),
                 ids.numel(),
             )
             thoughts = torch.cat([known[:, 1:], thoughts], dim=1)
@@ -162,7 +168,7 @@ class Runner:
             thoughts = self._think(0, starts, ids)
             entering = shift(thoughts, before)
             embeds, gate = self._enter(slots, 0, ids, columns, entering)
-            logits = self.generator.logits(embeds, columns, mask)
+            logits = self.generator.logits(embeds, columns)
         return Pass(0, logits, thoughts, entering, gate)
 
     @torch.inference_mode()
@@ -201,9 +207,9 @@ class Runner:
                 entering = shift(thoughts[None], None)[:, known:]
             thoughts = thoughts[None, -1:].clone()  # a view would keep all of them in memory
         unread = self._ids([ids[known:]])
-        columns, mask = self.generator.place(slot, [known], unread)
+        columns = self.generator.place(slot, [known], unread)
         embeds, gate = self._enter([sequence], slot, unread, columns, entering)
-        logits = self.generator.logits(embeds, columns, mask, keep=1)
+        logits = self.generator.logits(embeds, columns, keep=1)
         self.generator.remember(self.prefixes, kind, ids, slot)
         if entering is None or gate is None:
             return Pass(slot, logits, thoughts)
@@ -259,8 +265,8 @@ class Runner:
         """The Reasoner's last hidden states [n, T, d_R] at tokens [n, T], on its own device."""
         assert self.reasoner is not None
         ids = ids.to(self.reasoner.device)
-        at = self.reasoner.place(first, starts, ids)
-        return self.reasoner.hidden(self.reasoner.embed(ids), *at)
+        columns = self.reasoner.place(first, starts, ids)
+        return self.reasoner.hidden(self.reasoner.embed(ids), columns)
 
     @cached_property
     def _draft_head(self) -> nn.Module:

@@ -9,11 +9,13 @@ from flythinker.data.prompt import Prompt, end_of_turn_id
 from flythinker.errors import FlyThinkerError
 from flythinker.generation.drafts import NO_DRAFTS, REASONER_DRAFTS, Draft, DraftChoice, DraftPlan
 from flythinker.generation.effects import Effect, ThoughtEffects
+from flythinker.generation.one_by_one import OneByOne
 from flythinker.generation.parallel import Mode
 from flythinker.generation.runner import Part, Pass, Runner
 from flythinker.generation.sampling import Sampling
 from flythinker.generation.scheduler import Scheduler
 from flythinker.generation.sequence import Sequence
+from flythinker.generation.slot_way import NoSlots
 from flythinker.model_folder import PersonalModel
 
 
@@ -22,6 +24,9 @@ class Writer:
 
     A new text joins at the next step, one prompt a step, while there is a free slot. What a text
     becomes does not depend on its company: it is what `generate` writes of it alone.
+
+    A model that cannot read slots (see `slot_way`) is written with too, one text after the other in
+    each step: slower, without drafts and without effects of thoughts.
 
     >>> from flythinker import Document, Example, Sampling, Writer, build_prompt, load
     >>> personal = load("smollm2-135m")  # or a trained folder
@@ -33,6 +38,7 @@ class Writer:
     2
 
     Attributes:
+        slower: why a step does not read all texts at the same time; empty where it does.
         scheduler: which texts are being written, and which wait.
         runner: the passes of the model.
         draft_choice: how the drafts of a step are chosen.
@@ -61,18 +67,26 @@ class Writer:
             parallel: whether the two passes of a step run at the same time, see `Parallel`.
 
         Raises:
-            FlyThinkerError: see `Runner.take_over`.
+            FlyThinkerError: int8 elsewhere than on the CPU, or of a model that cannot read slots.
         """
         self.personal = personal
-        self.runner = Runner.take_over(personal.model, slots, prefix_bytes, parallel, int8)
+        self.runner: Runner | OneByOne
+        self.slower = ""
+        try:
+            self.runner = Runner.take_over(personal.model, slots, prefix_bytes, parallel, int8)
+            self._effects = ThoughtEffects(
+                personal.tokenizer, self.runner.generator, self.runner.fusion
+            )
+        except NoSlots as why:
+            if int8:
+                raise FlyThinkerError(f"{why}, and not in int8") from why
+            self.slower = str(why)
+            self.runner = OneByOne(personal.model)
         self.scheduler = Scheduler(slots, self.runner.move)
-        self.draft_tokens = draft_tokens
+        self.draft_tokens = draft_tokens if self.runner.drafts else 0
         self.draft_choice = DraftChoice()
         self.drafted = self.accepted = 0
         self._eos = end_of_turn_id(personal.tokenizer)
-        self._effects = ThoughtEffects(
-            personal.tokenizer, self.runner.generator, self.runner.fusion
-        )
 
     def submit(self, prompt: Prompt, sampling: Sampling, owner: str = "") -> Sequence:
         """Queue a text; `step` writes it.
@@ -87,6 +101,8 @@ class Writer:
             raise FlyThinkerError("this model has no thoughts: leave out fusion_weight")
         if sampling.effects and not self.runner.thinks:
             raise FlyThinkerError("this model has no thoughts that could have effects")
+        if sampling.effects and not self.runner.effects:
+            raise FlyThinkerError(f"no effects of thoughts here: {self.slower}")
         weight = sampling.fusion_weight
         sequence = Sequence(
             prompt, sampling, self.runner.fusion.weight if weight is None else weight, owner
@@ -118,7 +134,7 @@ class Writer:
             written = len(running) + self.accepted - accepted
             self.draft_choice.note(len(slots), draft.plan, written, time.perf_counter() - begun)
         if (newcomer := self.scheduler.admit()) is not None:
-            newcomer.start(self.personal.tokenizer, self._eos, self.runner.generator.device)
+            newcomer.start(self.personal.tokenizer, self._eos, self.runner.device)
             result = self.runner.prefill(newcomer)
             tokens = self._sample(newcomer, result, [])
             changed.append((newcomer, self._accept(newcomer, result, tokens)))
@@ -178,6 +194,7 @@ class Writer:
             plans += [DraftPlan("reasoner", n) for n in REASONER_DRAFTS if n <= room]
         plan = self.draft_choice.choose(len(slots), plans)
         if plan.source == "reasoner":
+            assert isinstance(self.runner, Runner)
             return self.runner.draft(slots, plan)
         return Draft(plan, found if plan.source == "lookup" else [[] for _ in slots])
 

@@ -26,6 +26,8 @@ class FlyThinkerCache(Cache):
 
     Attributes:
         generator, reasoner: a `DynamicCache` each; the Reasoner's stays empty at λ = 0.
+        tokens: read so far, padding included. Counted here: a part of layers that keep a state
+            instead of keys and values does not know.
         thoughts: [batch, seq, d_R], not shifted; `None` before the first token.
         norm: that of a thought, see `Fusion.norm`, measured once per text; `None` before.
         reasoner_mask: [batch, seq'], 1 = real token, of what a Reasoner with its own prompt has
@@ -45,6 +47,7 @@ class FlyThinkerCache(Cache):
         self.generator = DynamicCache(config=config.generator_config)
         # an unused Reasoner's cache stays empty, whatever config it was made from
         self.reasoner = DynamicCache(config=config.reasoner_config or config.generator_config)
+        self.tokens = 0
         self.thoughts: Tensor | None = None
         self.norm: Tensor | None = None
         self.reasoner_mask: Tensor | None = None
@@ -81,7 +84,7 @@ class FlyThinkerCache(Cache):
 
     def get_seq_length(self, layer_idx: int = 0) -> int:
         """Number of tokens read, padding included."""
-        return self.generator.get_seq_length(layer_idx)
+        return self.tokens
 
     def get_mask_sizes(self, query_length: int, layer_idx: int) -> tuple[int, int]:
         """Length and offset of the attention mask of one of the Generator's layers."""
@@ -90,11 +93,13 @@ class FlyThinkerCache(Cache):
     def crop(self, tokens_to_remove: int) -> None:
         """Forget the last tokens; transformers passes their number as a negative integer."""
         self.generator.crop(tokens_to_remove)
+        self.tokens += tokens_to_remove
         if self.thoughts is not None:
             self.reasoner.crop(tokens_to_remove)
-            self.thoughts = self.thoughts[:, : self.get_seq_length()]
+            self.thoughts = self.thoughts[:, : self.tokens]
         if self.reasoner_mask is not None:
-            self.reasoner_mask = self.reasoner_mask[:, : self.reasoner.get_seq_length()]
+            left = self.reasoner_mask.shape[1] + tokens_to_remove
+            self.reasoner_mask = self.reasoner_mask[:, :left]
 
     def reorder_cache(self, beam_idx: Tensor) -> None:
         """Let row i continue row `beam_idx[i]` (beam search)."""
@@ -128,12 +133,14 @@ class FlyThinkerCache(Cache):
         """Forget everything."""
         self.generator.reset()
         self.reasoner.reset()
+        self.tokens = 0
         self.thoughts = self.norm = self.reasoner_mask = None
 
 
 def positions(input_ids: Tensor, attention_mask: Tensor | None, past: int) -> Tensor:
-    """Positions counted over real tokens, int64 [batch or 1, seq], behind `past` that were read."""
-    seq = input_ids.shape[1]
+    """Positions counted over real tokens, int64 [batch, seq], behind `past` that were read."""
+    batch, seq = input_ids.shape
     if attention_mask is None or attention_mask.ndim != 2:
-        return torch.arange(past, past + seq, device=input_ids.device)[None]
+        # a row for each text: some families look theirs up
+        return torch.arange(past, past + seq, device=input_ids.device).expand(batch, -1)
     return (attention_mask.long().cumsum(-1) - 1).clamp_min(0)[:, -seq:]

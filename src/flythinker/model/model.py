@@ -28,6 +28,8 @@ from flythinker.model.loss import (
 from flythinker.model.outputs import FlyThinkerOutput, Reasoning
 from flythinker.model.own_prompt import align, own_inputs
 from flythinker.model.parts import (
+    backbone_of,
+    check_family,
     check_same_table,
     check_same_vocabulary,
     load_generator,
@@ -70,7 +72,7 @@ class FlyThinkerForCausalLM(PreTrainedModel, ThinkingGenerationMixin):
         super().__init__(config)
         self.generator = generator or AutoModelForCausalLM.from_config(config.generator_config)
         self.reasoner = reasoner
-        self.projection = None
+        self.projection: nn.Module | None = None
         if config.reasoner_config is not None:
             self.reasoner = reasoner or AutoModel.from_config(config.reasoner_config)
             if config.projection == "linear":
@@ -83,6 +85,15 @@ class FlyThinkerForCausalLM(PreTrainedModel, ThinkingGenerationMixin):
             for module in part.modules() if part is not None else ():
                 module._is_hf_initialized = True
         self.post_init()
+
+    @classmethod
+    def is_custom_code(cls) -> bool:
+        """No: what `_init_weights` calls knows which weights were loaded.
+
+        Of other code transformers leaves out every part of a model that holds no weight itself, and
+        with it what a family computes anew when it is loaded (Falcon-H1's multipliers).
+        """
+        return False
 
     @torch.no_grad()
     def _init_weights(self, module: nn.Module) -> None:
@@ -117,13 +128,14 @@ class FlyThinkerForCausalLM(PreTrainedModel, ThinkingGenerationMixin):
                 {"generator": 0, "reasoner": 1} gives each part a device of its own.
 
         Raises:
-            ValueError: different tokenizers or vocabularies, a bad setting, or `share_embeddings`
-                of tables that are not the same.
+            ValueError: different tokenizers or vocabularies, a bad setting, `share_embeddings` of
+                tables that are not the same, or a family that cannot be joined, see `check_family`.
         """
         devices = kwargs.pop("device_map", None)
         if not isinstance(devices, dict):
             devices = {"generator": devices, "reasoner": devices}
         written_by = load_generator(generator, device_map=devices["generator"], **kwargs)
+        check_family(written_by)
         thought_by = None
         if reasoner is not None:
             if generator is reasoner and reasoner_layers is None and written_by is generator:
@@ -134,6 +146,7 @@ class FlyThinkerForCausalLM(PreTrainedModel, ThinkingGenerationMixin):
             thought_by = load_reasoner(
                 reasoner, reasoner_layers, device_map=devices["reasoner"], **kwargs
             )
+            check_family(thought_by)
             sizes = written_by.config.vocab_size, thought_by.config.vocab_size
             check_same_vocabulary(generator, reasoner, *sizes)
         config = FlyThinkerConfig(
@@ -247,7 +260,7 @@ class FlyThinkerForCausalLM(PreTrainedModel, ThinkingGenerationMixin):
         targets = None if labels is None else next_token_targets(labels, logits_to_keep)
         logits = loss = None
         if loss_only and targets is not None and can_be_chunked(self.generator):
-            outputs = self.generator.base_model(**inputs)
+            outputs = backbone_of(self.generator)(**inputs)
             hidden = kept(outputs.last_hidden_state, logits_to_keep)
             head = self.get_output_embeddings().weight
             loss = chunked_cross_entropy(hidden, head, targets, num_items_in_batch)
@@ -262,6 +275,8 @@ class FlyThinkerForCausalLM(PreTrainedModel, ThinkingGenerationMixin):
                     shift_labels=targets,
                     num_items_in_batch=num_items_in_batch,
                 )
+        if cache is not None:
+            cache.tokens += input_ids.shape[1]
         if draft_loss_weight and targets is not None and reasoning is not None:
             assert self.reasoner is not None
             assert loss is not None
@@ -277,8 +292,8 @@ class FlyThinkerForCausalLM(PreTrainedModel, ThinkingGenerationMixin):
         return FlyThinkerOutput(
             loss=loss,
             logits=logits,
-            hidden_states=outputs.hidden_states,
-            attentions=outputs.attentions,
+            hidden_states=getattr(outputs, "hidden_states", None),
+            attentions=getattr(outputs, "attentions", None),  # state-space models have none
             thoughts=reasoning.thoughts if reasoning is not None else None,
             reasoner_hidden_state=reasoning.hidden if reasoning is not None else None,
             **{CACHE_NAME: cache},
@@ -320,7 +335,7 @@ class FlyThinkerForCausalLM(PreTrainedModel, ThinkingGenerationMixin):
             prompt_length,
             **kwargs,
         )
-        return self.generator.base_model(**inputs)
+        return backbone_of(self.generator)(**inputs)
 
     def _generator_inputs(
         self,

@@ -33,7 +33,7 @@ def own_inputs(
     if reasoner_input_ids is None:
         assert cache is not None
         assert cache.reasoner_mask is not None
-        past = cache.reasoner.get_seq_length()
+        past = cache.reasoner_mask.shape[1]
         new = torch.ones_like(input_ids)
         if attention_mask is not None:
             new = attention_mask[:, -input_ids.shape[1] :]

@@ -1,6 +1,8 @@
 """The two parts: loading them, cutting the Reasoner short, comparing their vocabularies."""
 
 import copy
+import sys
+from inspect import signature
 from typing import Any
 
 import torch
@@ -13,6 +15,7 @@ from transformers import (
 )
 
 from flythinker.backbones.smollm2 import resolve_backbone
+from flythinker.model.cache import CACHE_NAME
 
 
 def load_generator(source: str | PreTrainedModel, **kwargs: Any) -> PreTrainedModel:
@@ -42,7 +45,7 @@ def load_reasoner(
         ValueError: `layers` is not between 1 and the number of layers.
     """
     if isinstance(source, PreTrainedModel):
-        backbone = source.base_model
+        backbone = backbone_of(source)
     else:
         backbone = AutoModel.from_pretrained(resolve_backbone(source), **kwargs)
     if layers is None:
@@ -51,6 +54,58 @@ def load_reasoner(
     cut = AutoModel.from_config(first_layers(backbone.config, layers), dtype=backbone.dtype)
     cut.load_state_dict(backbone.state_dict(), strict=False)
     return cut.to(device=backbone.device)
+
+
+def backbone_of(part: PreTrainedModel) -> PreTrainedModel:
+    """A part without its head."""
+    if part.base_model is part and part.get_output_embeddings() is not None:
+        return part.model  # Llama 4 says that it is called otherwise
+    return part.base_model
+
+
+def check_family(part: PreTrainedModel) -> None:
+    """Thoughts enter embeddings and texts go on from a cache: a part must know both.
+
+    Raises:
+        ValueError: naming what the part's family does not know.
+    """
+    backbone = backbone_of(part)
+    known = signature(backbone.forward).parameters
+    reading_tokens = [
+        name
+        for name, module in backbone.named_modules()
+        if not isinstance(module, PreTrainedModel)
+        and module is not backbone.get_input_embeddings()
+        and "input_ids" in (takes := signature(module.forward).parameters)
+        and "inputs_embeds" not in takes
+    ]
+    keeping_states = [
+        f"{name}.{kept}"
+        for name, module in backbone.named_modules()
+        for kept, value in vars(module).items()
+        if kept.endswith(("_state", "_states"))
+        and (value is None or isinstance(value, torch.Tensor))
+    ]
+    code = vars(sys.modules[type(backbone).__module__])
+    own_caches = [
+        name
+        for name, kind in code.items()
+        if name.endswith("Cache") and getattr(kind, "__module__", "") == code["__name__"]
+    ]
+    if "inputs_embeds" not in known:
+        why = "it reads tokens, not embeddings, so that no thought can enter"
+    elif reading_tokens or getattr(part.config, "hidden_size_per_layer_input", None):
+        where = next(iter(reading_tokens), "each layer")
+        why = f"{where} reads tokens beside the embeddings that thoughts enter"
+    elif CACHE_NAME not in known:
+        why = "it has no cache of the kind that transformers' `generate` keeps"
+    elif keeping_states:
+        why = f"it keeps what it has read in itself, {keeping_states[0]}, so one text at a time"
+    elif own_caches:
+        why = f"it keeps what it has read in a cache of its own, {own_caches[0]}"
+    else:
+        return
+    raise ValueError(f"{type(part).__name__} can be no part of a FlyThinker model: {why}")
 
 
 def first_layers(config: PreTrainedConfig, layers: int) -> PreTrainedConfig:

@@ -16,7 +16,7 @@ from flythinker.data.prompt import PromptConfig
 from flythinker.generation.backends.local import LocalEngine
 from flythinker.generation.backends.protocol import Engine
 from flythinker.generation.backends.remote import RemoteEngine
-from flythinker.generation.writer import Writer
+from flythinker.generation.write import text_writer
 from flythinker.hardware import Precision, as_dtype
 from flythinker.model_folder import load_model_folder, load_tokenizer, read_prompt
 from flythinker.serving.app import create_app
@@ -59,8 +59,7 @@ def local_engine(
 ) -> Engine:
     """Load a model into an engine of this process."""
     personal = load_model_folder(model, dtype=as_dtype(dtype))
-    writer = Writer(personal, slots, prefix_bytes)
-    return LocalEngine(writer, max_queue)
+    return LocalEngine(text_writer(personal, slots, prefix_bytes), max_queue)
 
 
 def remote_engine(

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from transformers import (
     AutoModel,
     AutoModelForCausalLM,
@@ -259,13 +259,21 @@ def build_model(
         return model
     from peft import LoraConfig, get_peft_model
 
+    # "all-linear" would adapt routers too, which give more than one tensor
+    excluded = [
+        name
+        for name, module in model.named_modules()
+        if isinstance(module, nn.Linear) and "Router" in type(module).__name__
+    ]
+    if model.projection is not None:
+        excluded.append("projection")
     config = LoraConfig(
         r=lora.r,
         lora_alpha=lora.alpha,
         lora_dropout=lora.dropout,
         target_modules=lora.target_modules,
         modules_to_save=["projection"] if model.projection is not None else None,
-        exclude_modules=["projection"] if model.projection is not None else None,
+        exclude_modules=excluded or None,
     )
     return get_peft_model(model, config)
 

@@ -56,7 +56,9 @@ class LocalEngine:
         self.context_length = personal.model.config.get_text_config().max_position_embeddings
         self.has_fusion_weight = writer.runner.thinks
         self.fusion_weight = personal.model.config.fusion_weight
-        self.has_effects = writer.runner.thinks and writer.scheduler.capacity > 1
+        self.has_effects = (
+            writer.runner.thinks and writer.runner.effects and writer.scheduler.capacity > 1
+        )
         self._writer = writer
         self._room = writer.scheduler.capacity + max_queue
         self._open = 0  # texts taken and not over; the event loop's

@@ -12,17 +12,19 @@ from torch import Tensor
 class Prefix(NamedTuple):
     """What a part remembers of a prompt.
 
-    `keys` and `values` are [layers, heads, tokens, head_dim]; `thoughts` [tokens, d_R], rescaled,
+    `keys` and `values` are [heads, tokens, head_dim] a layer; `thoughts` [tokens, d_R], rescaled,
     is the Reasoner's, `None` for the Generator.
     """
 
-    keys: Tensor
-    values: Tensor
+    keys: list[Tensor]
+    values: list[Tensor]
     thoughts: Tensor | None = None
 
     def n_bytes(self) -> int:
         """Bytes of all tensors."""
-        return sum(t.numel() * t.element_size() for t in self if t is not None)
+        thoughts = [] if self.thoughts is None else [self.thoughts]
+        tensors = [*self.keys, *self.values, *thoughts]
+        return sum(tensor.numel() * tensor.element_size() for tensor in tensors)
 
 
 class PrefixCache:

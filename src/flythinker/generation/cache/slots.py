@@ -8,13 +8,9 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.nn.functional import scaled_dot_product_attention
-from transformers import AttentionInterface, AttentionMaskInterface, Cache, PreTrainedModel
+from transformers import Cache, DynamicCache, PreTrainedConfig
 from transformers.cache_utils import CacheLayerMixin
-from transformers.integrations.sdpa_attention import sdpa_attention_forward
-from transformers.masking_utils import sdpa_mask
 
-ATTENTION = "flythinker_grouped"
 _BLOCK = 256  # columns that a cache grows by at least
 
 
@@ -24,38 +20,62 @@ class SlotCache(Cache):
     Before each pass `place` says which slots it reads and writes, and where.
     """
 
-    def __init__(self, model: PreTrainedModel, slots: int) -> None:
-        super().__init__(layers=[SlotLayer(slots) for _ in range(model.config.num_hidden_layers)])
+    def __init__(self, config: PreTrainedConfig, slots: int) -> None:
+        """As many layers as a part with this `config` keeps keys and values of.
 
-    def place(
-        self, first: int, starts: list[int], tokens: int, device: torch.device
-    ) -> tuple[Tensor, Tensor]:
+        Whole texts are kept also where a layer sees only a window: what was cut can be read again
+        by the next prompt that begins the same, or after a draft that proved wrong.
+        """
+        kinds = DynamicCache(config=config).layers
+        # a layer that reads another one's keys and values keeps none: transformers' stays as it is
+        keeps = [isinstance(kind, CacheLayerMixin) for kind in kinds]
+        super().__init__(
+            layers=[
+                SlotLayer(slots) if kept else kind for kind, kept in zip(kinds, keeps, strict=True)
+            ]
+        )
+        self.kept: list[SlotLayer] = [each for each in self.layers if isinstance(each, SlotLayer)]
+        self.columns = torch.zeros(0, 0, dtype=torch.long)
+        self.end = 0
+
+    def place(self, first: int, starts: list[int], tokens: int, device: torch.device) -> Tensor:
         """Say where the next pass reads: row i in slot `first` + i, its tokens from `starts[i]` on.
 
-        Returns the columns [rows, tokens] of the tokens, and the mask bool [rows, 1, tokens, L] of
-        what each may see.
+        Returns the columns [rows, tokens] of the tokens.
         """
         steps = torch.arange(tokens, device=device)
-        columns = torch.tensor(starts, device=device)[:, None] + steps
-        end = max(starts) + tokens
-        for layer in self.layers:
-            layer.first, layer.columns, layer.end = first, columns, end
-        return columns, torch.arange(end, device=device) <= columns[:, None, :, None]
+        self.columns = torch.tensor(starts, device=device)[:, None] + steps
+        self.end = max(starts) + tokens
+        for layer in self.kept:
+            layer.first, layer.columns, layer.end = first, self.columns, self.end
+        return self.columns
+
+    def mask(self) -> Tensor:
+        """What each token of this pass may see where a layer sees the whole text.
+
+        Bool [rows, 1, tokens, L].
+        """
+        seen = torch.arange(self.end, device=self.columns.device)
+        return seen <= self.columns[:, None, :, None]
+
+    def get_query_offset(self, layer_idx: int = 0) -> Tensor:
+        """Where each row begins to read, [rows]: from this transformers makes its masks."""
+        return self.columns[:, 0]
 
     def move(self, source: int, target: int, length: int) -> None:
         """Copy the first `length` columns of a slot to another."""
-        for layer in self.layers:
+        for layer in self.kept:
             for values in (layer.keys, layer.values):
                 values[target, :, :length] = values[source, :, :length]
 
-    def copy_out(self, slot: int, length: int) -> tuple[Tensor, Tensor]:
-        """Keys and values [layers, heads, length, head_dim] of the beginning of a slot, copied."""
-        keys = torch.stack([layer.keys[slot, :, :length] for layer in self.layers])
-        return keys, torch.stack([layer.values[slot, :, :length] for layer in self.layers])
+    def copy_out(self, slot: int, length: int) -> tuple[list[Tensor], list[Tensor]]:
+        """Keys and values [heads, length, head_dim] a layer, of the beginning of a slot, copied."""
+        keys = [layer.keys[slot, :, :length].clone() for layer in self.kept]
+        return keys, [layer.values[slot, :, :length].clone() for layer in self.kept]
 
-    def copy_in(self, slot: int, keys: Tensor, values: Tensor, length: int) -> None:
+    def copy_in(self, slot: int, keys: list[Tensor], values: list[Tensor], length: int) -> None:
         """Begin a slot with the first `length` columns of what `copy_out` gave."""
-        for layer, own_keys, own_values in zip(self.layers, keys, values, strict=True):
+        for layer, own_keys, own_values in zip(self.kept, keys, values, strict=True):
             layer.reserve(length)
             layer.keys[slot, :, :length] = own_keys[:, :length]
             layer.values[slot, :, :length] = own_values[:, :length]
@@ -64,7 +84,7 @@ class SlotCache(Cache):
         """What the cache holds, free columns included."""
         return sum(
             values.numel() * values.element_size()
-            for layer in self.layers
+            for layer in self.kept
             if layer.is_initialized
             for values in (layer.keys, layer.values)
         )
@@ -114,7 +134,7 @@ class SlotLayer(CacheLayerMixin):
             self.values = nn.functional.pad(self.values, more)
 
     def get_mask_sizes(self, query_length: int) -> tuple[int, int]:
-        """Length and offset of a mask; the passes here bring their own."""
+        """Length and offset of what a mask covers."""
         return self.end, 0
 
     def get_seq_length(self) -> int:
@@ -124,38 +144,3 @@ class SlotLayer(CacheLayerMixin):
     def get_max_length(self) -> int:
         """No maximum: slots grow."""
         return -1
-
-
-def grouped_attention(
-    module: nn.Module,
-    query: Tensor,
-    key: Tensor,
-    value: Tensor,
-    attention_mask: Tensor | None,
-    **kwargs: Any,
-) -> tuple[Tensor, None]:
-    """transformers' SDPA attention without copying keys and values for each query head.
-
-    The G query heads of a key head are read as G times as many queries of that one head. In
-    decoding, where reading the cache is all the work, this saves moving it G + 1 times.
-
-    Args:
-        query: [B, H, T, d]. key, value: [B, H / G, L, d]. attention_mask: [B or 1, 1, T, L].
-    """
-    if attention_mask is None or query.shape[1] == key.shape[1]:
-        return sdpa_attention_forward(module, query, key, value, attention_mask, **kwargs)
-    batch, heads, tokens, size = query.shape
-    groups = heads // key.shape[1]
-    mask = attention_mask if tokens == 1 else attention_mask.repeat(1, 1, groups, 1)
-    output = scaled_dot_product_attention(
-        query.reshape(batch, key.shape[1], groups * tokens, size),
-        key,
-        value,
-        attn_mask=mask,
-        scale=kwargs.get("scaling"),
-    )
-    return output.reshape(batch, heads, tokens, size).transpose(1, 2).contiguous(), None
-
-
-AttentionInterface.register(ATTENTION, grouped_attention)
-AttentionMaskInterface.register(ATTENTION, sdpa_mask)

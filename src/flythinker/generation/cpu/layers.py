@@ -107,6 +107,8 @@ def can_be_fused(part: Any) -> bool:
     config = part.config
     return (
         config.model_type in FAMILIES
+        and set(getattr(config, "layer_types", None) or ["full_attention"]) == {"full_attention"}
+        and not getattr(config, "sliding_window", None)
         and part.device.type == "cpu"
         and getattr(config, "hidden_act", "silu") == "silu"
     )

@@ -4,7 +4,7 @@ A plain linear layer of few tokens reads its weights far below the speed of memo
 them out anew each time. The packed layout is what freezing in torch.compile makes, uncompiled.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 
 import torch
 from torch import Tensor, nn
@@ -35,9 +35,13 @@ def packed(linear: nn.Linear) -> nn.Module:
 
 
 @torch.no_grad()
-def pack(model: nn.Module, linear: Callable[[nn.Linear], nn.Module] = packed) -> None:
-    """Replace every linear layer by what `linear` makes of it."""
+def pack(
+    model: nn.Module,
+    linear: Callable[[nn.Linear], nn.Module] = packed,
+    keep: Collection[nn.Module] = (),
+) -> None:
+    """Replace every linear layer but those to `keep` by what `linear` makes of it."""
     for module in list(model.modules()):
         for name, child in module.named_children():
-            if type(child) is nn.Linear:
+            if type(child) is nn.Linear and child not in keep:
                 setattr(module, name, linear(child))

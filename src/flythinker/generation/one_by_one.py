@@ -1,0 +1,85 @@
+"""`OneByOne`: the passes of a model that cannot read slots, one text after the other."""
+
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from flythinker.errors import FlyThinkerError
+from flythinker.generation.cache.prefix import PrefixCache
+from flythinker.generation.drafts import Draft
+from flythinker.generation.runner import Pass
+from flythinker.generation.sequence import Sequence
+from flythinker.model import FlyThinkerCache, FlyThinkerForCausalLM
+
+
+class OneByOne:
+    """What a `Runner` does, by the model's own forward, for every family that transformers knows.
+
+    Each text has a cache of its own, of whatever its layers keep: nothing is padded and no text
+    meets another. Without the speed of slots, of drafts and of prompts that were read before.
+
+    Attributes:
+        drafts, effects: nothing of the kind here, see `Runner`.
+        prefixes: stays empty.
+    """
+
+    drafts = effects = False
+
+    def __init__(self, model: FlyThinkerForCausalLM) -> None:
+        """Write with `model`."""
+        self.model = model
+        self.fusion = model.fusion
+        self.prefixes = PrefixCache(0)
+        self._caches: dict[int, FlyThinkerCache] = {}  # by slot
+
+    @property
+    def thinks(self) -> bool:
+        """Whether there is a Reasoner."""
+        return bool(self.model.config.fusion_weight)
+
+    @property
+    def device(self) -> torch.device:
+        """Where tokens are read and drawn."""
+        return self.model.device
+
+    @torch.inference_mode()
+    def prefill(self, sequence: Sequence) -> Pass:
+        """Read the prompts of a sequence; the pass is of their last tokens.
+
+        Raises:
+            FlyThinkerError: the Reasoner has a prompt of its own, of which no thought may enter.
+        """
+        own: dict[str, Any] = {}
+        if sequence.own_prompt and self.thinks:
+            if not self.fusion.enters_response:
+                raise FlyThinkerError(
+                    'a Reasoner with a prompt of its own needs injection "output" or "global"'
+                )
+            own["reasoner_input_ids"] = self._ids(sequence.reasoner_ids)
+        self._caches[sequence.slot] = FlyThinkerCache(self.model.config)
+        logits = self._read(sequence, sequence.prompt.prompt_ids, **own)
+        return Pass(sequence.slot, logits)
+
+    @torch.inference_mode()
+    def decode(self, slots: list[Sequence], draft: Draft) -> Pass:
+        """Read the last token of each text in the slots 0 to n - 1."""
+        return Pass(0, torch.cat([self._read(each, each.ids[-1:]) for each in slots]))
+
+    def move(self, sequence: Sequence, source: int, target: int) -> None:
+        """Move what is kept of a sequence to another slot."""
+        self._caches[target] = self._caches.pop(source)
+
+    def _read(self, sequence: Sequence, ids: list[int], **own: Tensor) -> Tensor:
+        """Logits [1, 1, vocab] of what follows `ids`."""
+        return self.model(
+            self._ids(ids),
+            cache=self._caches[sequence.slot],
+            fusion_weight=sequence.weight if self.thinks else 0,
+            prompt_length=torch.tensor([len(sequence.prompt.prompt_ids)], device=self.device),
+            logits_to_keep=1,
+            **own,
+        ).logits[:, -1:]
+
+    def _ids(self, ids: list[int]) -> Tensor:
+        return torch.tensor([ids], device=self.device)
