@@ -31,7 +31,9 @@ def test_kept_rows_are_the_same_rows(data, tokenizer, monkeypatch, reasoner_k):
     assert encoded.encode_file(path, 7, tokenizer, prompt) == expected
 
 
-def test_other_settings_and_other_texts_are_other_rows(data, tokenizer, tmp_path, cache):
+def test_other_settings_and_other_texts_are_other_rows(
+    data, tokenizer, tmp_path, cache, monkeypatch
+):
     path = tmp_path / "mine.jsonl"
     examples = read_examples(data / "train.jsonl")
     write_examples(path, examples)
@@ -42,7 +44,7 @@ def test_other_settings_and_other_texts_are_other_rows(data, tokenizer, tmp_path
     encoded.encode_file(str(path), None, tokenizer, PROMPT)
     encoded.encode_file(str(path), 5, tokenizer, PROMPT)
     encoded.encode_file(str(path), None, tokenizer, replace(PROMPT, k=1))
-    tokenizer.chat_template = None
+    monkeypatch.setattr(tokenizer, "chat_template", None)
     encoded.encode_file(str(path), None, tokenizer, PROMPT)
     write_examples(path, examples[1:])
     rows = encoded.encode_file(str(path), None, tokenizer, PROMPT)
