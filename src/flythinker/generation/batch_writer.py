@@ -1,4 +1,4 @@
-"""`BatchWriter`: texts in batches by transformers' `generate`, where a `Writer` cannot write."""
+"""`BatchWriter`: texts in batches, for methods that a `Writer` cannot write with."""
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -43,10 +43,6 @@ class BatchWriter:
     def write(self, prompts: Sequence[Prompt], sampling: Sampling) -> list[str]:
         """As `Writer.write`."""
         return [text for _, text in self.write_each(dict(enumerate(prompts)), sampling)]
-
-    def stream(self, prompt: Prompt, sampling: Sampling) -> Iterator[str]:
-        """As `Writer.stream`, in one piece."""
-        yield from self.generate(self.personal, [prompt], [sampling])
 
 
 def batches(prompts: Mapping[int, Prompt], size: int) -> Iterator[dict[int, Prompt]]:
