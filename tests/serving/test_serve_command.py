@@ -1,6 +1,7 @@
 """The server as a process: how it refuses to start, is asked, and ends."""
 
 import json
+import shutil
 import signal
 import subprocess
 from importlib.util import find_spec
@@ -101,9 +102,14 @@ def test_sigterm_lets_a_running_stream_finish_and_logs_no_text(run, tmp_path):
     assert "zanzibar" not in logs
 
 
-def test_what_does_not_finish_in_time_ends_with_an_error_event(run):
-    with run("--drain-seconds", 0) as (url, process):
-        with httpx.stream("POST", f"{url}/v1/completions", json=LONG, timeout=60) as answer:
+def test_what_does_not_finish_in_time_ends_with_an_error_event(backbone, tmp_path):
+    roomy = shutil.copytree(backbone, tmp_path / "roomy")  # for a text that takes seconds
+    config = json.loads((roomy / "config.json").read_text())
+    (roomy / "config.json").write_text(json.dumps(config | {"max_position_embeddings": 8192}))
+    database = f"sqlite:///{tmp_path}/store.db"
+    endless = LONG | {"max_tokens": 8000, "temperature": 0}  # greedily, it never ends by itself
+    with serve_command(tmp_path, roomy, database, "--drain-seconds", 0) as (url, process):
+        with httpx.stream("POST", f"{url}/v1/completions", json=endless, timeout=60) as answer:
             lines = answer.iter_lines()
             next(lines)
             process.terminate()
