@@ -30,12 +30,12 @@ demo: setup
 	$(FLY) demo --minutes $(MINUTES) --out $(DEMO)
 
 test: setup
-	$(BIN)/pytest -n auto
+	$(BIN)/pytest -n auto --dist worksteal
 
 # Writing and training on an older processor: torch and oneDNN read these when a process starts.
 test-avx2: setup
 	ATEN_CPU_CAPABILITY=avx2 ONEDNN_MAX_CPU_ISA=AVX2 \
-	  $(BIN)/pytest -n auto tests/generation tests/training
+	  $(BIN)/pytest -n auto --dist worksteal tests/generation tests/training
 
 # vLLM pins what it needs, so it lives in an environment of its own; texts alone need no torchvision
 # and no torchaudio, whose builds seldom fit
@@ -73,7 +73,7 @@ setup-oldest setup-newest: setup-%: .venv-%/.installed
 	touch $@
 
 test-oldest test-newest: test-%: setup-%
-	.venv-$*/bin/python -m pytest -n auto tests/model tests/generation tests/training
+	.venv-$*/bin/python -m pytest -n auto --dist worksteal tests/model tests/generation tests/training
 
 test-slow: setup
 	$(BIN)/pytest -m slow

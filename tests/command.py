@@ -4,6 +4,7 @@ import os
 import resource
 import subprocess
 import sys
+from collections.abc import Callable
 from multiprocessing import forkserver, get_context
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -33,10 +34,12 @@ def flythinker(
     *arguments: object,
     file_limit: int | None = None,
     environment: dict[str, str] | None = None,
+    before: Callable[[], None] | None = None,
 ) -> subprocess.CompletedProcess[str]:
     """Run a command; no file may grow over `file_limit` bytes, as on a disk that gets full.
 
-    `environment` is on top of `ENVIRONMENT`; a command with one of its own is not forked.
+    `environment` is on top of `ENVIRONMENT`; a command with one of its own is not forked. `before`
+    is called first in the process that is.
     """
     command = [*map(str, arguments)]
     if environment is not None:
@@ -52,22 +55,29 @@ def flythinker(
         forkserver.ensure_running()
     with TemporaryDirectory() as folder:
         streams = Path(folder) / "out", Path(folder) / "err"
-        process = _FORKS.Process(target=_run, args=(command, streams, file_limit))
+        process = _FORKS.Process(target=_run, args=(command, streams, file_limit, before))
         process.start()
         process.join(SECONDS)
         if process.is_alive():
             process.kill()
             raise subprocess.TimeoutExpired(command, SECONDS)
-        out, err = (stream.read_text() for stream in streams)
+        out, err = (stream.read_bytes().decode() for stream in streams)
     return subprocess.CompletedProcess(command, int(process.exitcode or 0), out, err)
 
 
-def _run(command: list[str], streams: tuple[Path, Path], file_limit: int | None) -> None:
+def _run(
+    command: list[str],
+    streams: tuple[Path, Path],
+    file_limit: int | None,
+    before: Callable[[], None] | None,
+) -> None:
     """What a forked process does: it is as if the shell had started it."""
     for number, stream in enumerate(streams, 1):
         os.dup2(os.open(stream, os.O_CREAT | os.O_WRONLY | os.O_APPEND), number)
     if file_limit is not None:
         resource.setrlimit(resource.RLIMIT_FSIZE, (file_limit, file_limit))
+    if before is not None:
+        before()
     sys.argv = ["flythinker", *command]
     main()
 

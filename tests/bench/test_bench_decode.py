@@ -56,6 +56,7 @@ def test_a_wrong_type_is_wrong_use(backbone):
     assert "'bfloat16'" in done.output
 
 
+@pytest.mark.slow
 def test_drafts_are_measured_on_the_texts_of_a_trained_model(configure, data, tmp_path):
     config = configure("training.max_steps=2")
     folder = train(config)

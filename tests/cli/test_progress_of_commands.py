@@ -6,33 +6,41 @@ import re
 import subprocess
 import sys
 import termios
-from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
 import yaml
 
-from command import ENVIRONMENT
+from command import ENVIRONMENT, flythinker
+from flythinker import progress
 
-# the command line, in a hurry to print lines
+
+def hurry() -> None:
+    """Print lines as often as a test has time for, and as some CIs want their output."""
+    progress.FIRST_LINE, progress.BETWEEN_LINES = 0.01, 0.05
+    os.environ |= {"FORCE_COLOR": "1", "TTY_COMPATIBLE": "1"}
+
+
+# the same in a process that is not forked
 HURRIED = (
     "from flythinker import progress; progress.FIRST_LINE, progress.BETWEEN_LINES = 0.01, 0.05; "
     "from flythinker.cli.main import main; main()"
 )
 COMMAND = [sys.executable, "-c", HURRIED]
-LOG = ENVIRONMENT | {"FORCE_COLOR": "1", "TTY_COMPATIBLE": "1"}  # as some CIs say
 TERMINAL = ENVIRONMENT | {"TERM": "xterm-256color"}
 PACE = r"[\d.e-]+ s/{unit}  \d+ s left"
 
 
-def in_log(*arguments: object, command: Sequence[str] = COMMAND) -> list[str]:
-    """The lines that a command writes to a pipe."""
-    command = [*command, *map(str, arguments)]
-    done = subprocess.run(command, capture_output=True, env=LOG, timeout=300, check=False)
-    error = done.stderr.decode()
-    assert done.returncode == 0, error
-    assert not re.search(r"[\r\x1b]", error), error
-    return error.splitlines()
+def in_log(*arguments: object) -> list[str]:
+    """The lines that a command writes to a log."""
+    done = flythinker(*arguments, before=hurry)
+    assert done.returncode == 0, done.stderr
+    return lines_of(done.stderr)
+
+
+def lines_of(log: str) -> list[str]:
+    assert not re.search(r"[\r\x1b]", log), log
+    return log.splitlines()
 
 
 def in_terminal(*arguments: object) -> str:
@@ -106,7 +114,10 @@ def test_training_in_two_processes(many_steps: Path, tmp_path: Path) -> None:
     program = tmp_path / "hurried.py"
     program.write_text(HURRIED)
     launcher = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
-    lines = in_log("train", many_steps, command=[sys.executable, *launcher, str(program)])
+    command = [sys.executable, *launcher, str(program), "train", str(many_steps)]
+    done = subprocess.run(command, capture_output=True, env=ENVIRONMENT, timeout=300, check=False)
+    assert done.returncode == 0, done.stderr
+    lines = lines_of(done.stderr.decode())
     assert len(some(r"train  120/120  .*done in \d+ s", lines)) == 1
     numbers = [int(re.findall(r"\d+", line)[0]) for line in some(r"train  .* left", lines)]
     assert numbers == sorted(numbers)

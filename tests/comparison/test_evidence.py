@@ -1,7 +1,6 @@
 """What a reviewer asks of a comparison: intervals over users, every baseline, the results alone."""
 
 import json
-import os
 import subprocess
 import sys
 from dataclasses import replace
@@ -9,9 +8,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import torch
 from filelock import FileLock
 
+from command import succeed
 from flythinker.comparison.config import load_comparison
 from flythinker.comparison.curves import frontier, frontier_section
 from flythinker.comparison.efficiency import measure_efficiency
@@ -115,16 +114,9 @@ def test_a_report_needs_nothing_but_the_results(comparison_file, config_file, tm
         "model.generator=gone",
         "model.reasoner=gone",
     ]
-    command = [sys.executable, "-m", "flythinker", "compare", str(path), "--report", "--json"]
-    for override in overrides:
-        command += ["--set", override]
-    # the page names the threads that it was made with
-    environment = os.environ | {"OMP_NUM_THREADS": str(torch.get_num_threads())}
-    done = subprocess.run(
-        [*command, "--title", "Test"], capture_output=True, text=True, env=environment
-    )
-    assert done.returncode == 0, done.stderr
-    assert json.loads(done.stdout)["results"] == json.loads(json.dumps(whole["results"]))
+    options = [part for override in overrides for part in ("--set", override)]
+    printed = succeed("compare", path, "--report", "--json", "--title", "Test", *options)
+    assert json.loads(printed)["results"] == json.loads(json.dumps(whole["results"]))
     for name, content in before.items():
         assert (tmp_path / "elsewhere" / name).read_bytes() == content
     assert not read_measured(load_comparison(path, overrides))[0].history

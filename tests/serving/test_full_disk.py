@@ -141,6 +141,7 @@ def test_commands_on_a_full_disk(small, tmp_path):
     store.close()
 
 
+@pytest.mark.slow
 def test_postgresql(backbone, disk, request, tmp_path):
     """Its tables are on a small disk, its own log is not: that is its owner's to watch."""
     if Path("/proc/self/uid_map").read_text().split()[2] == "1":

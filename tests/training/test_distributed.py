@@ -189,6 +189,7 @@ def test_whole_batches_leave_other_rows_out_each_epoch():
 # a lost process
 
 
+@pytest.mark.slow
 def test_a_killed_process_ends_the_other_and_the_run_goes_on(
     configure, config_file, tmp_path, alone
 ):
