@@ -74,7 +74,7 @@ def test_base_models_and_licence(tmp_path):
 
 LOAD = """
 import sys, torch
-import flythinker
+import flythinker.model
 from flythinker.model_folder import load_model_folder
 from transformers import AutoModelForCausalLM, AutoTokenizer
 there, here = (AutoModelForCausalLM.from_pretrained(name) for name in sys.argv[1:])

@@ -4,7 +4,6 @@ What a program uses is named here; each has a runnable example in its own docstr
 """
 
 import importlib
-import warnings
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -66,13 +65,3 @@ def __getattr__(name: str) -> object:
 
 def __dir__() -> list[str]:
     return sorted({*globals(), *__all__})
-
-
-try:  # transformers' Auto classes know `flythinker` folders once the model is imported
-    importlib.import_module(f"{__name__}.model")
-except Exception as error:  # whatever torch or transformers raise: `flythinker doctor` must start
-    warnings.warn(
-        f"flythinker's model cannot be imported ({type(error).__name__}: {error}); "
-        "`flythinker doctor` says what to do",
-        stacklevel=2,
-    )

@@ -16,7 +16,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 from transformers import AutoModelForCausalLM, AutoTokenizer, TrainerCallback
 
-import flythinker  # noqa: F401  (registers the model with the Auto classes)
+import flythinker.model  # noqa: F401  (registers the model with the Auto classes)
 from flythinker.errors import FlyThinkerError
 from flythinker.training.run import Recipe, last_checkpoint, save_model_folder, train
 from flythinker.training.trainer import FlyThinkerTrainer

@@ -31,6 +31,9 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     help="Write long texts as one particular user would, thinking while generating.",
 )
+WITHOUT_TRANSFORMERS = {"doctor", "data", "keys", "users"}
+"""They start at once, and where it cannot be imported."""
+
 # without a name, a family's commands stand beside the others
 for family in (train, write, evaluate, inspect, hub, compare, demo, doctor, serve):
     app.add_typer(family.app)
@@ -46,7 +49,7 @@ def common(
     debug: Annotated[bool, typer.Option(help="Show the traceback of an error.")] = False,
 ) -> None:
     """Options before the command."""
-    if context.invoked_subcommand == "doctor":  # starts also where transformers does not
+    if context.invoked_subcommand in WITHOUT_TRANSFORMERS:
         return
     from transformers.utils import logging
 

@@ -9,7 +9,7 @@ def register() -> None:
     from vllm import ModelRegistry
     from vllm.model_executor.models.config import MODELS_CONFIG_MAP
 
-    import flythinker  # noqa: F401  # registers the config with transformers
+    import flythinker.model  # noqa: F401  # registers the config with transformers
     from flythinker.vllm_plugin.settings import FlyThinkerSettings
 
     ModelRegistry.register_model(

@@ -16,6 +16,7 @@ import openai
 import torch
 from transformers import AutoConfig
 
+import flythinker.model  # noqa: F401  # AutoConfig reads its folders then
 from flythinker.backbones.smollm2 import resolve_backbone
 from flythinker.errors import FlyThinkerError
 from flythinker.hardware import Precision, as_dtype, choose_dtype, dtype_name, processor
