@@ -23,9 +23,12 @@ _FORKS = get_context("forkserver")
 _FORKS.set_forkserver_preload(
     [
         "flythinker.cli.main",
+        "flythinker.comparison.report",
         "flythinker.evaluation.evaluate",
         "flythinker.generation.write",
+        "flythinker.methods.registry",
         "flythinker.training.run",
+        "matplotlib.pyplot",
     ]
 )
 

@@ -95,6 +95,7 @@ def test_shards_together_are_the_local_runs_file(folder, ten, pool, tmp_path, mo
         generate_shards(ten[1:], setting, pool, out)
 
 
+@pytest.mark.slow
 def test_sampled_texts_are_the_local_runs_whatever_the_shards(folder, ten, pool, tmp_path):
     sampling = Sampling(max_new_tokens=12, temperature=1.0, seed=3)
     texts = []

@@ -27,7 +27,9 @@ def test_fills_every_example_in_order(generate: list[object], data: Path, tmp_pa
     assert list(tmp_path.iterdir()) == [out]
 
 
-@pytest.mark.parametrize("sent", [signal.SIGKILL, signal.SIGINT])
+@pytest.mark.parametrize(
+    "sent", [signal.SIGKILL, pytest.param(signal.SIGINT, marks=pytest.mark.slow)]
+)
 def test_a_stopped_run_resumes_to_the_same_outputs(
     generate: list[object], tmp_path: Path, sent: signal.Signals
 ) -> None:

@@ -34,6 +34,7 @@ def figures(data: dict) -> dict:
     return {key: data[key] for key in ("results", "positions", "segments", "personal")}
 
 
+@pytest.mark.slow
 def test_two_methods_over_two_seeds(comparison_file):
     path = comparison_file({"rag": None, **TWO}, seeds=[1, 2])
     data = compared(path)

@@ -183,6 +183,7 @@ def test_the_frontier_is_of_the_baselines():
     assert frontier_section([]) is None
 
 
+@pytest.mark.slow
 def test_a_control_that_does_not_write_has_losses_only(comparison_file):
     path = comparison_file({"sft": None, "late": None}, measure=["loss", "texts"])
     data = compared(path)

@@ -75,6 +75,7 @@ def test_user_split_holds_out_whole_authors_by_seed():
     assert {e.user_id for e in build_sotu("user", seed=2)["test"]} != users["test"]
 
 
+@pytest.mark.slow
 def test_building_is_deterministic(sotu):
     again = build_sotu("temporal")
 
