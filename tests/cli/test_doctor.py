@@ -143,6 +143,7 @@ def pretend(folder: Path, name: str, version: str) -> None:
     (info / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {name}\nVersion: {version}\n")
 
 
+@pytest.mark.slow
 def test_what_an_extra_asks_of_transformers_binds_only_with_the_extra(tmp_path: Path):
     if find_spec("vllm") is not None:
         pytest.skip("vLLM is installed")
