@@ -29,11 +29,8 @@ from flythinker.model.outputs import FlyThinkerOutput, Reasoning
 from flythinker.model.own_prompt import align, own_inputs
 from flythinker.model.parts import (
     backbone_of,
-    check_family,
     check_same_table,
-    check_same_vocabulary,
-    load_generator,
-    load_reasoner,
+    load_parts,
     table_name,
 )
 
@@ -131,24 +128,7 @@ class FlyThinkerForCausalLM(PreTrainedModel, ThinkingGenerationMixin):
             ValueError: different tokenizers or vocabularies, a bad setting, `share_embeddings` of
                 tables that are not the same, or a family that cannot be joined, see `check_family`.
         """
-        devices = kwargs.pop("device_map", None)
-        if not isinstance(devices, dict):
-            devices = {"generator": devices, "reasoner": devices}
-        written_by = load_generator(generator, device_map=devices["generator"], **kwargs)
-        check_family(written_by)
-        thought_by = None
-        if reasoner is not None:
-            if generator is reasoner and reasoner_layers is None and written_by is generator:
-                raise ValueError(
-                    "Generator and Reasoner are one and the same loaded model: "
-                    "give a second copy, a name, or reasoner_layers"
-                )
-            thought_by = load_reasoner(
-                reasoner, reasoner_layers, device_map=devices["reasoner"], **kwargs
-            )
-            check_family(thought_by)
-            sizes = written_by.config.vocab_size, thought_by.config.vocab_size
-            check_same_vocabulary(generator, reasoner, *sizes)
+        written_by, thought_by = load_parts(generator, reasoner, reasoner_layers, **kwargs)
         config = FlyThinkerConfig(
             generator_config=written_by.config,
             reasoner_config=thought_by.config if thought_by is not None else None,

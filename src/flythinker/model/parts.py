@@ -18,6 +18,45 @@ from flythinker.backbones.smollm2 import resolve_backbone
 from flythinker.model.cache import CACHE_NAME
 
 
+def load_parts(
+    generator: str | PreTrainedModel,
+    reasoner: str | PreTrainedModel | None,
+    reasoner_layers: int | None = None,
+    device_map: Any = None,
+    **kwargs: Any,
+) -> tuple[PreTrainedModel, PreTrainedModel | None]:
+    """Both parts, of families that can be joined and with one vocabulary.
+
+    Args:
+        generator: see `load_generator`.
+        reasoner: see `load_reasoner`; `None`: no second part.
+        reasoner_layers: keep only the first N layers of the Reasoner.
+        device_map: of both, or {"generator": …, "reasoner": …}.
+        kwargs: passed to `from_pretrained` of both.
+
+    Raises:
+        ValueError: what `load_reasoner`, `check_family` and `check_same_vocabulary` raise, or one
+            loaded model that would be both parts.
+    """
+    devices = device_map
+    if not isinstance(devices, dict):
+        devices = {"generator": devices, "reasoner": devices}
+    written_by = load_generator(generator, device_map=devices["generator"], **kwargs)
+    check_family(written_by)
+    if reasoner is None:
+        return written_by, None
+    if generator is reasoner and reasoner_layers is None and written_by is generator:
+        raise ValueError(
+            "Generator and Reasoner are one and the same loaded model: "
+            "give a second copy, a name, or reasoner_layers"
+        )
+    thought_by = load_reasoner(reasoner, reasoner_layers, device_map=devices["reasoner"], **kwargs)
+    check_family(thought_by)
+    sizes = written_by.config.vocab_size, thought_by.config.vocab_size
+    check_same_vocabulary(generator, reasoner, *sizes)
+    return written_by, thought_by
+
+
 def load_generator(source: str | PreTrainedModel, **kwargs: Any) -> PreTrainedModel:
     """The Generator: a causal LM with its head, from a name, a folder or as it is given.
 
