@@ -8,11 +8,15 @@ from importlib.util import find_spec
 
 import httpx
 import pytest
+import torch
 from serving_app import serve_command
+from transformers import AutoModel, AutoModelForCausalLM, MambaConfig
 from typer.testing import CliRunner
 
+from flythinker import FlyThinkerForCausalLM, PromptConfig
 from flythinker.cli.main import app
 from flythinker.errors import FlyThinkerError
+from flythinker.model_folder import load_tokenizer, save_model_folder
 from flythinker.serving.run import is_loopback
 from flythinker.serving.storage.store import Store
 
@@ -82,6 +86,26 @@ def test_curl_streams_a_text(run):
     events = done.stdout.split("\n\n")
     assert events[-2:] == ["data: [DONE]", ""]
     assert json.loads(events[0].removeprefix("data: "))["object"] == "chat.completion.chunk"
+
+
+def test_a_family_without_slots_is_served_one_text_after_the_other(backbone, tmp_path):
+    """Its layers keep a state, not keys and values of each token; the log says that it is slow."""
+    tokenizer = load_tokenizer(str(backbone))
+    sizes = {"hidden_size": 32, "num_hidden_layers": 2, "state_size": 8}
+    config = MambaConfig(vocab_size=len(tokenizer), eos_token_id=None, **sizes)
+    parts = AutoModelForCausalLM.from_config(config), AutoModel.from_config(config)
+    model = FlyThinkerForCausalLM.from_generator_reasoner_pretrained(*parts)
+    save_model_folder(tmp_path / "mamba", model, tokenizer, PromptConfig(), {})
+    prompts = [tokenizer(text).input_ids for text in ("The sea", "Snow fell all night")]
+    asked = {"model": "tiny", "prompt": prompts, "max_tokens": 12, "temperature": 0}
+    database = f"sqlite:///{tmp_path}/store.db"
+    with serve_command(tmp_path, tmp_path / "mamba", database) as (url, _):
+        together = httpx.post(f"{url}/v1/completions", json=asked).json()
+    assert "layer 0" in (log := (tmp_path / "log").read_text())
+    assert "its texts are written one after the other: that is slower" in log
+    for ids, choice in zip(prompts, together["choices"], strict=True):
+        written = model.generate(torch.tensor([ids]), max_new_tokens=12)[0, len(ids) :]
+        assert tokenizer.decode(written, skip_special_tokens=True) == choice["text"]
 
 
 def test_sigterm_lets_a_running_stream_finish_and_logs_no_text(run, tmp_path):

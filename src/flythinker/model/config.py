@@ -7,6 +7,9 @@ from transformers import AutoConfig, PreTrainedConfig
 Injection = Literal["global", "input", "output"]
 Projection = Literal["pad", "linear"]
 
+UNBOUNDED = 2**17
+"""Tokens that a model is taken to read which says nothing about it."""
+
 
 class FlyThinkerConfig(PreTrainedConfig):
     """Configuration of `FlyThinkerForCausalLM`.
@@ -124,6 +127,24 @@ class FlyThinkerConfig(PreTrainedConfig):
     def get_text_config(self, decoder=None, encoder=None) -> PreTrainedConfig:  # type: ignore[no-untyped-def]
         """The Generator's config: what generation asks for (vocabulary, layers) is its."""
         return self.generator_config
+
+
+def context_length(config: PreTrainedConfig) -> int:
+    """The most tokens that prompt and text may have together: each part must know their positions.
+
+    Families without a limit of their own (states, ALiBi) count as `UNBOUNDED`.
+    """
+    parts = [config]
+    if isinstance(config, FlyThinkerConfig):
+        parts = [config.generator_config]
+        if config.fusion_weight:
+            parts.append(config.reasoner_config)
+    limits = [
+        getattr(part.get_text_config(), name, None) or UNBOUNDED
+        for part in parts
+        for name in ("max_position_embeddings", "max_seq_len")
+    ]
+    return min(limits)
 
 
 def _as_config(config: dict | PreTrainedConfig) -> PreTrainedConfig:

@@ -18,6 +18,7 @@ from flythinker.generation.backends.protocol import Engine
 from flythinker.generation.backends.remote import RemoteEngine
 from flythinker.generation.write import text_writer
 from flythinker.hardware import Precision, as_dtype
+from flythinker.model.config import context_length
 from flythinker.model_folder import load_model_folder, load_tokenizer, read_prompt
 from flythinker.serving.app import create_app
 from flythinker.serving.ops.vllm_server import vllm_server
@@ -71,8 +72,7 @@ def remote_engine(
     """
     client = openai.AsyncOpenAI(base_url=url, api_key=os.environ.get("OPENAI_API_KEY", "none"))
     if longest is None:
-        config = AutoConfig.from_pretrained(resolve_backbone(model)).get_text_config()
-        longest = config.max_position_embeddings
+        longest = context_length(AutoConfig.from_pretrained(resolve_backbone(model)))
     return RemoteEngine(
         client,
         settings.model_name,

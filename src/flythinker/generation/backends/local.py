@@ -23,6 +23,7 @@ from flythinker.generation.backends.protocol import (
 )
 from flythinker.generation.sequence import Sequence
 from flythinker.generation.writer import Writer
+from flythinker.model.config import context_length
 
 logger = logging.getLogger(__name__)
 
@@ -53,7 +54,7 @@ class LocalEngine:
         personal = writer.personal
         self.tokenizer = personal.tokenizer
         self.prompt_config = personal.prompt
-        self.context_length = personal.model.config.get_text_config().max_position_embeddings
+        self.context_length = context_length(personal.model.config)
         self.has_fusion_weight = writer.runner.thinks
         self.fusion_weight = personal.model.config.fusion_weight
         self.has_effects = (
