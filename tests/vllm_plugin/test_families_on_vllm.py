@@ -20,8 +20,13 @@ SETTINGS: dict[str, dict[str, Any]] = {
     | EXPERTS,
     "qwen3_moe": {"num_experts": 4, "moe_intermediate_size": 64} | EXPERTS,
     "granite": {"embedding_multiplier": 2.0, "residual_multiplier": 0.7, "logits_scaling": 1.5},
-    "gemma2": {"sliding_window": WINDOW, "query_pre_attn_scalar": 32},
-    "olmo2": {"tie_word_embeddings": False},
+    # transformers' SDPA leaves the soft cap of its scores out
+    "gemma2": {
+        "sliding_window": WINDOW,
+        "query_pre_attn_scalar": 32,
+        "attn_implementation": "eager",
+    },
+    "phi3": {"tie_word_embeddings": False, "sliding_window": None},
     "mixtral": {"num_local_experts": 4, "sliding_window": None} | EXPERTS,
 }
 

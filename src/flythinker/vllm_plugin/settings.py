@@ -1,5 +1,6 @@
 """What of a model and of vLLM's settings does not go together, said before anything loads."""
 
+import logging
 from pathlib import Path
 
 from transformers import PreTrainedConfig
@@ -12,6 +13,14 @@ from flythinker.errors import FlyThinkerError
 from flythinker.model import FlyThinkerConfig
 from flythinker.model.fusion import needs_prompt_length
 from flythinker.model_folder import read_prompt
+
+logger = logging.getLogger(__name__)
+
+COMPARED = {
+    *("llama", "qwen2", "qwen3", "qwen3_moe", "mistral", "mixtral"),
+    *("gemma2", "gemma3_text", "gpt_oss", "granite", "phi3"),
+}
+"""Families whose texts are those of transformers, see tests/vllm_plugin."""
 
 
 class FlyThinkerSettings(VerifyAndUpdateConfig):
@@ -63,6 +72,13 @@ def _check_family(part: str, config: PreTrainedConfig) -> None:
     else:
         info = known.inspect_model_cls()
         if not info.has_inner_state and not info.is_attention_free:
+            if config.model_type not in COMPARED:
+                logger.warning(
+                    "the %s is a %s: nobody has compared what vLLM writes with it with what "
+                    "transformers writes",
+                    part,
+                    config.model_type,
+                )
             return
         why = "its layers keep more than keys and values"
     raise FlyThinkerError(
