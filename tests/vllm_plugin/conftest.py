@@ -40,6 +40,19 @@ def start(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Start]:
         yield start_engine
 
 
+@pytest.fixture
+def start_one(tmp_path: Path) -> Iterator[Start]:
+    """`start_one(model, **settings)`: the same for one test."""
+    os.environ["VLLM_CPU_OMP_THREADS_BIND"] = "nobind"
+    with ExitStack() as engines:
+
+        def start_engine(model: FlyThinkerForCausalLM, **settings: Any) -> Any:
+            model.save_pretrained(tmp_path)
+            return engines.enter_context(_engine(tmp_path, settings))
+
+        yield start_engine
+
+
 @contextmanager
 def _engine(folder: Path, settings: dict[str, Any]) -> Iterator[Any]:
     from vllm import LLM

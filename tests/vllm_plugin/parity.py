@@ -4,25 +4,17 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from transformers import (
-    AutoModel,
-    AutoModelForCausalLM,
-    LlamaConfig,
-    PreTrainedConfig,
-    Qwen2Config,
-    Qwen3Config,
-)
+from transformers import CONFIG_MAPPING, AutoModel, AutoModelForCausalLM, PreTrainedConfig
 
 from flythinker import FlyThinkerForCausalLM
 from tiny import EOS, PAD
 
-_CONFIGS = {"llama": LlamaConfig, "qwen2": Qwen2Config, "qwen3": Qwen3Config}
 VOCAB = 130  # no multiple of what vLLM pads tables to
 
 
 def config(family: str, width: int, **settings: Any) -> PreTrainedConfig:
     """As those of `tiny`, with heads as wide as vLLM's kernels for the CPU need them."""
-    return _CONFIGS[family](
+    return CONFIG_MAPPING[family](
         **{
             "vocab_size": VOCAB,
             "hidden_size": width,

@@ -7,10 +7,10 @@ pytest.importorskip("vllm", reason="vLLM is not installed: make test-vllm")
 from pathlib import Path
 from typing import Any
 
-from parity import config, model
+from parity import VOCAB, config, model
+from transformers import CodeGenConfig, MambaConfig, PreTrainedConfig
 
 from flythinker import FlyThinkerForCausalLM
-from tiny import Variant, tiny_flythinker
 
 
 def _refusal(folder: Path, ours: FlyThinkerForCausalLM, **settings: Any) -> str:
@@ -22,9 +22,22 @@ def _refusal(folder: Path, ours: FlyThinkerForCausalLM, **settings: Any) -> str:
     return str(error.value)
 
 
-def test_another_family(tmp_path: Path) -> None:
-    said = _refusal(tmp_path, tiny_flythinker(Variant("gpt2")))
-    assert "the Generator is a gpt2; with vLLM it may be one of llama, qwen2, qwen3" in said
+@pytest.mark.parametrize(
+    ("part", "why"),
+    [
+        (
+            MambaConfig(vocab_size=VOCAB, hidden_size=32, num_hidden_layers=2),
+            "its layers keep more",
+        ),
+        (
+            CodeGenConfig(vocab_size=VOCAB, n_embd=64, n_layer=2, n_head=4),
+            "vLLM has no class for it",
+        ),
+    ],
+)
+def test_a_family_that_cannot_be_a_part(part: PreTrainedConfig, why: str, tmp_path: Path) -> None:
+    said = _refusal(tmp_path, model(part, part))
+    assert f"the Generator is a {part.model_type}, which cannot be a part with vLLM: {why}" in said
 
 
 def test_a_reasoner_that_reads_less_than_the_generator(tmp_path: Path) -> None:

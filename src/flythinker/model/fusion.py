@@ -25,9 +25,12 @@ class Fusion:
     """
 
     def __init__(
-        self, config: FlyThinkerConfig, projection: nn.Module | None, table: nn.Embedding
+        self, config: FlyThinkerConfig, projection: nn.Module | None, table: nn.Embedding | None
     ) -> None:
-        """Fuse as `config` says; `table` is the Generator's embedding table."""
+        """Fuse as `config` says; `table` is the Generator's embedding table.
+
+        It may be `None` where `norm` is set.
+        """
         self.weight: float = config.fusion_weight
         self.injection: str = config.injection
         self.projection = projection
@@ -39,6 +42,7 @@ class Fusion:
 
         It may be set, to what was measured before or where only a shard of the table is at hand.
         """
+        assert self._table is not None
         return mean_embedding_norm(self._table)
 
     def normalize(self, hidden: Tensor) -> Tensor:

@@ -1,22 +1,25 @@
 """FlyThinker on vLLM: its own classes of both parts, joined by a paged cache of thoughts."""
 
 from collections.abc import Iterable
-from importlib import import_module
 from typing import Any
 
 import torch
 from torch import Tensor, nn
-from transformers import PreTrainedConfig
+from transformers import MODEL_FOR_CAUSAL_LM_MAPPING, PreTrainedConfig
 from vllm.compilation.backends import set_model_tag
 from vllm.config import VllmConfig
 from vllm.config.utils import replace
+from vllm.model_executor.layers.vocab_parallel_embedding import ParallelLMHead
 from vllm.model_executor.model_loader.utils import initialize_model
 from vllm.model_executor.models.utils import AutoWeightsLoader
 
+from flythinker import model as on_transformers
 from flythinker.model import FlyThinkerConfig
-from flythinker.model.fusion import Fusion, mean_embedding_norm
-from flythinker.vllm_plugin.settings import FAMILIES
+from flythinker.model.fusion import Fusion
 from flythinker.vllm_plugin.thoughts import ThoughtCache
+
+_ROWS = 4096
+"""Of the embedding table that are measured at a time."""
 
 
 class FlyThinkerForCausalLM(nn.Module):
@@ -26,13 +29,13 @@ class FlyThinkerForCausalLM(nn.Module):
 
     Attributes:
         generator: vLLM's causal LM of its family.
-        reasoner: vLLM's backbone of its family; `None` at λ = 0.
+        reasoner: vLLM's causal LM of its family, without its head; `None` at λ = 0.
         projection: the d_R → d_G map, the same on every rank; `None` with `projection="pad"`.
         thoughts: those of all tokens in the cache.
     """
 
     generator: Any  # vLLM's classes are unknown to mypy
-    reasoner: nn.Module | None
+    reasoner: Any
     projection: nn.Linear | None
     norm: Tensor  # of the Generator's embeddings, on average; float32
     inputs: Tensor  # of the Generator, [most tokens of a step, d_G]
@@ -41,12 +44,13 @@ class FlyThinkerForCausalLM(nn.Module):
         super().__init__()
         config: FlyThinkerConfig = vllm_config.model_config.hf_config
         self.config = config
-        self.generator = _build(vllm_config, "generator", config.generator_config, "ForCausalLM")
+        self.generator = _build(vllm_config, "generator", config.generator_config)
         self.reasoner = self.projection = None
         if not config.fusion_weight:
             return
         with set_model_tag("reasoner"):
-            self.reasoner = _build(vllm_config, "reasoner", config.reasoner_config, "Model")
+            self.reasoner = _build(vllm_config, "reasoner", config.reasoner_config)
+        _drop_head(self.reasoner)
         if config.projection == "linear":
             self.projection = nn.Linear(config.thought_size, config.hidden_size, bias=False)
         self.thoughts = ThoughtCache(vllm_config, config.thought_size, "thoughts.0")
@@ -75,7 +79,7 @@ class FlyThinkerForCausalLM(nn.Module):
         if self.reasoner is None:
             return self.generator(input_ids, positions)
         fusion = self._fusion()
-        thoughts = fusion.normalize(self.reasoner(input_ids, positions, None))
+        thoughts = fusion.normalize(self.reasoner(input_ids, positions))
         inputs = self.inputs[: len(input_ids)]
         inputs.copy_(self.embed_input_ids(input_ids))
         metadata = self.thoughts.metadata()
@@ -92,40 +96,61 @@ class FlyThinkerForCausalLM(nn.Module):
         return self.generator.compute_logits(hidden_states)
 
     def load_weights(self, weights: Iterable[tuple[str, Tensor]]) -> set[str]:
-        """Load a saved folder's tensors, which have the same names as here.
+        """Load a saved folder's tensors.
 
         Returns: the names of the parameters that were loaded.
         """
-        unused = ["reasoner.", "projection."] if self.reasoner is None else []
-        loader = AutoWeightsLoader(self, ignore_unexpected_prefixes=unused)
-        return loader.load_weights(self._read_table(weights))
+        if self.reasoner is None:
+            unused = ["reasoner.", "projection."]
+            return AutoWeightsLoader(self, ignore_unexpected_prefixes=unused).load_weights(weights)
+        loaded = AutoWeightsLoader(self).load_weights(self._renamed(weights))
+        self.norm.copy_(self._mean_embedding_norm())
+        return loaded
 
-    def _read_table(self, weights: Iterable[tuple[str, Tensor]]) -> Iterable[tuple[str, Tensor]]:
-        """The same; keeps the norm of the Generator's table, of which a rank has only a shard.
+    def _renamed(self, weights: Iterable[tuple[str, Tensor]]) -> Iterable[tuple[str, Tensor]]:
+        """The Reasoner is saved as a backbone, and is a causal LM here.
 
         A table that both parts share is saved once and loaded for each.
         """
+        shared = {}
+        if self.config.share_embeddings:
+            with torch.device("meta"):
+                tied = on_transformers.FlyThinkerForCausalLM(self.config)._tied_weights_keys
+            shared = {saved: read for read, saved in tied.items()}
+        whole = MODEL_FOR_CAUSAL_LM_MAPPING[type(self.config.reasoner_config)]
+        inside = f"reasoner.{whole.base_model_prefix}."
         for name, weight in weights:
-            if self.reasoner is not None and name == "generator.model.embed_tokens.weight":
-                table = nn.Embedding.from_pretrained(weight.to(self.inputs.dtype))
-                self.norm.copy_(mean_embedding_norm(table))
-                if self.config.share_embeddings:
-                    yield "reasoner.embed_tokens.weight", weight
-            yield name, weight
+            yield name.replace("reasoner.", inside, 1), weight
+            if name in shared:
+                yield shared[name].replace("reasoner.", inside, 1), weight
+
+    def _mean_embedding_norm(self) -> Tensor:
+        """As `mean_embedding_norm`, of a table that may be in shards; a float32 scalar."""
+        ids = torch.arange(self.config.vocab_size, device=self.inputs.device)
+        rows = [
+            self.embed_input_ids(some).norm(dim=-1, dtype=torch.float32)
+            for some in ids.split(_ROWS)
+        ]
+        return torch.cat(rows).mean()
 
     def _fusion(self) -> Fusion:
         """How thoughts enter, with the norm of the whole table."""
-        fusion = Fusion(self.config, self.projection, self.generator.model.embed_tokens)
+        fusion = Fusion(self.config, self.projection, None)
         fusion.norm = self.norm
         return fusion
 
 
-def _build(vllm_config: VllmConfig, part: str, config: PreTrainedConfig, kind: str) -> nn.Module:
-    """A part from vLLM's class of its family and `kind`."""
-    family = config.model_type
-    module = import_module(f"vllm.model_executor.models.{family}")
+def _drop_head(part: nn.Module) -> None:
+    """Let go of what only a Generator needs; a table that is the head too stays."""
+    for name, module in list(part.named_children()):
+        if isinstance(module, ParallelLMHead):
+            delattr(part, name)
+
+
+def _build(vllm_config: VllmConfig, part: str, config: PreTrainedConfig) -> nn.Module:
+    """A part, by vLLM's class of its family."""
     own = vllm_config.with_hf_config(config)
+    own.model_config.hf_text_config = config.get_text_config()  # which some classes read instead
     # vLLM keeps compiled graphs on disk by config: two parts of one size must not share theirs
     own = replace(own, additional_config={**own.additional_config, "flythinker": part})
-    model_class = getattr(module, FAMILIES[family] + kind)
-    return initialize_model(own, prefix=part, model_class=model_class)
+    return initialize_model(own, prefix=part)

@@ -1,8 +1,11 @@
 """What of a model and of vLLM's settings does not go together, said before anything loads."""
 
+import logging
 from pathlib import Path
 
 from transformers import PreTrainedConfig
+from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING_NAMES
+from vllm import ModelRegistry
 from vllm.config import VllmConfig
 from vllm.model_executor.models.config import VerifyAndUpdateConfig
 
@@ -11,8 +14,13 @@ from flythinker.model import FlyThinkerConfig
 from flythinker.model.fusion import needs_prompt_length
 from flythinker.model_folder import read_prompt
 
-FAMILIES = {"llama": "Llama", "qwen2": "Qwen2", "qwen3": "Qwen3"}
-"""`model_type` of a part → how vLLM's classes of it begin, in the module of that name."""
+logger = logging.getLogger(__name__)
+
+COMPARED = {
+    *("llama", "qwen2", "qwen3", "qwen3_moe", "mistral", "mixtral"),
+    *("gemma2", "gemma3_text", "gpt_oss", "granite", "phi3"),
+}
+"""Families whose texts are those of transformers, see tests/vllm_plugin."""
 
 
 class FlyThinkerSettings(VerifyAndUpdateConfig):
@@ -49,16 +57,34 @@ class FlyThinkerSettings(VerifyAndUpdateConfig):
                 "this model's Reasoner reads a prompt of its own (prompt.reasoner_k), for which "
                 "vLLM's requests have no place: use `flythinker serve` without vLLM"
             )
+        # thoughts live and die with the keys and values, so all layers keep those of all tokens
+        vllm_config.scheduler_config.disable_hybrid_kv_cache_manager = True
         if needs_prompt_length(config.injection):
             _ask_for_prompt_lengths(config, vllm_config)
 
 
 def _check_family(part: str, config: PreTrainedConfig) -> None:
-    if config.model_type not in FAMILIES:
-        raise FlyThinkerError(
-            f"the {part} is a {config.model_type}; with vLLM it may be one of "
-            f"{', '.join(FAMILIES)}: use `flythinker serve` without vLLM"
-        )
+    """vLLM must have a class of the part's own, which keeps nothing but keys and values."""
+    architecture = MODEL_FOR_CAUSAL_LM_MAPPING_NAMES.get(config.model_type, "")
+    known = ModelRegistry.models.get(architecture)
+    if known is None:
+        why = "vLLM has no class for it"
+    else:
+        info = known.inspect_model_cls()
+        if not info.has_inner_state and not info.is_attention_free:
+            if config.model_type not in COMPARED:
+                logger.warning(
+                    "the %s is a %s: nobody has compared what vLLM writes with it with what "
+                    "transformers writes",
+                    part,
+                    config.model_type,
+                )
+            return
+        why = "its layers keep more than keys and values"
+    raise FlyThinkerError(
+        f"the {part} is a {config.model_type}, which cannot be a part with vLLM: {why}; "
+        "use `flythinker serve` without vLLM"
+    )
 
 
 def _ask_for_prompt_lengths(config: FlyThinkerConfig, vllm_config: VllmConfig) -> None:
