@@ -81,7 +81,7 @@ class Sequence:
     sampler: Sampler = field(init=False, repr=False)
     _tokenizer: PreTrainedTokenizerBase = field(init=False, repr=False)
     _stream: DecodeStream = field(init=False, repr=False)
-    _eos: int = field(init=False, repr=False)
+    _ends: list[int] = field(init=False, repr=False)
     _pending: str = ""  # decoded, and held back
 
     def __post_init__(self) -> None:
@@ -91,7 +91,7 @@ class Sequence:
         """Get ready to `accept`, with what only a text that is being written needs."""
         self.lookup = PromptLookup(self.ids)
         self.sampler = Sampler(self.sampling, len(self.ids), eos, device)
-        self._tokenizer, self._eos = tokenizer, eos
+        self._tokenizer, self._ends = tokenizer, self.sampling.ends(eos)
         self._stream = DecodeStream(skip_special_tokens=True)
 
     def cancel(self) -> None:
@@ -158,7 +158,7 @@ class Sequence:
 
     def _append(self, token: int, logits: Tensor, effect: Effect | None) -> str:
         """The text goes on with `token`; returns what can be shown of it."""
-        if token == self._eos:
+        if token in self._ends:
             return self._end("stop", whole=True)
         self.token_ids.append(token)
         text = self._stream.step(self._tokenizer.backend_tokenizer, token) or ""
@@ -167,8 +167,9 @@ class Sequence:
             self.logprobs.append(_logprob(logits, token, self.sampling.logprobs))
         if effect is not None:
             self.effects.append(TokenEffect(token, text, *effect))
+        may_end = len(self.token_ids) > self.sampling.min_new_tokens
         for stop in self.sampling.stop:
-            if stop in self._pending:
+            if may_end and stop in self._pending:
                 self._pending = self._pending.partition(stop)[0]
                 return self._end("stop")
         if self.remaining == 0:

@@ -136,7 +136,8 @@ class WritingService:
             cache_salt: prompts of different salts share no cache, as those of different tenants.
 
         Raises:
-            BadRequest: a prompt does not fit, or a λ is chosen where the engine takes none.
+            BadRequest: a prompt does not fit, a λ is chosen where the engine takes none, or a token
+                is none of the vocabulary.
             EngineBusy: too many texts are waiting.
             EngineClosed: the server is shutting down.
         """
@@ -146,6 +147,7 @@ class WritingService:
         if chosen and not self._engine.has_fusion_weight:
             message = "fusion_weight is fixed here: this engine or model takes no other"
             raise BadRequest(message, param="fusion_weight")
+        self._check_tokens(samplings)
         # off the event loop: it reads the store, indexes past texts and tokenizes
         prompts, histories = await run_in_threadpool(self._prompts, tenant, requests)
         # as JSON, in which no tenant's name can pass for another's with a salt
@@ -153,6 +155,9 @@ class WritingService:
         tasks = []
         for request, prompt in zip(requests, prompts, strict=True):
             length = self._prompter.room(prompt, request.max_tokens)
+            if any(sampling.min_new_tokens > length for sampling in request.samplings):
+                message = f"min_tokens must be {length} at most, which is what may be written here"
+                raise BadRequest(message, param="min_tokens")
             tasks += [
                 Task(prompt, replace(sampling, max_new_tokens=length), owner)
                 for sampling in request.samplings
@@ -164,6 +169,18 @@ class WritingService:
         stream = TextStream(prompts, histories, texts, source, timed, logged)
         self._metrics.prompt_tokens.inc(stream.prompt_tokens)
         return stream
+
+    def _check_tokens(self, samplings: Sequence[Sampling]) -> None:
+        """Refuse what names tokens that the model does not have."""
+        for sampling in samplings:
+            named = {
+                "logit_bias": [token for token, _ in sampling.logit_bias],
+                "stop_token_ids": sampling.stop_token_ids,
+            }
+            for param, ids in named.items():
+                if any(not 0 <= token < self._prompter.vocabulary for token in ids):
+                    wanted = f"ids of tokens, from 0 to {self._prompter.vocabulary - 1}"
+                    raise BadRequest(f"{param} needs {wanted}", param=param)
 
     def _prompts(
         self, tenant: str, requests: Sequence[WritingRequest]

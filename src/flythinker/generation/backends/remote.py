@@ -20,6 +20,7 @@ from flythinker.generation.backends.protocol import (
     TokenLogprob,
     TokenText,
 )
+from flythinker.generation.backends.vllm_names import vllm_settings
 
 logger = logging.getLogger(__name__)
 
@@ -134,7 +135,8 @@ class RemoteEngine:
             "stop": list(sampling.stop) or None,
             "logprobs": sampling.logprobs,
             "stream": True,
-            "extra_body": {"return_token_ids": True, "cache_salt": task.owner},
+            "extra_body": {"return_token_ids": True, "cache_salt": task.owner}
+            | vllm_settings(sampling),
         }
 
 

@@ -9,10 +9,12 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import Field, field_validator, model_validator
 
 from flythinker.data.prompt import Turn
 from flythinker.generation.sampling import Sampling
+from flythinker.serving.api.fields import MAX_USER_CHARS, USER_PATTERN, Clean, Strict
+from flythinker.serving.api.messages import Message, NoTools, earlier_turns
 from flythinker.serving.service import WritingRequest
 
 MAX_CHOICES = 16
@@ -21,21 +23,7 @@ MAX_CHOICES = 16
 GREEDY_BELOW = 0.01
 """Colder temperatures decode greedily: logits divided by so little are no longer numbers."""
 
-USER_PATTERN = r"^[^/\x00-\x1f\x7f\ufffd]+$"
-"""A user's id is what stands in a path as one part, and was valid UTF-8."""
-
-MAX_USER_CHARS = 200
-
-Clean = Annotated[str, Field(pattern=r"^[^\x00]*$")]
-"""Text as every database and tokenizer takes it: no NUL, and nothing that is not Unicode."""
-
 StopString = Annotated[Clean, Field(min_length=1, max_length=200)]
-
-
-class Strict(BaseModel):
-    """A part of a request: a field that is unknown, or of another type, is refused."""
-
-    model_config = ConfigDict(extra="forbid", strict=True)
 
 
 class StreamOptions(Strict):
@@ -43,28 +31,6 @@ class StreamOptions(Strict):
 
     include_usage: bool = False
     include_obfuscation: bool = False
-
-
-class TextPart(Strict):
-    """A part of a message; only text is read."""
-
-    type: Literal["text"]
-    text: Clean
-
-
-class Message(Strict):
-    """One message of a conversation. `developer` is another word for `system`."""
-
-    role: Literal["system", "developer", "user", "assistant"]
-    content: Clean | list[TextPart]
-    name: str | None = None
-
-    @property
-    def text(self) -> str:
-        """The whole content."""
-        if isinstance(self.content, str):
-            return self.content
-        return "\n".join(part.text for part in self.content)
 
 
 class Generation(Strict):
@@ -98,10 +64,19 @@ class Generation(Strict):
     )
     personalize: bool = Field(True, description="false: as if the user were unknown.")
 
+    presence_penalty: float = Field(0, ge=-2, le=2)
+    frequency_penalty: float = Field(0, ge=-2, le=2)
+    logit_bias: dict[str, Annotated[float, Field(ge=-100, le=100)]] = Field(
+        {}, max_length=1024, description="What is added to the logits of tokens, by their ids."
+    )
+    repetition_penalty: float = Field(1, ge=0.1, le=10, description="As vLLM, and as below.")
+    top_k: int = Field(0, ge=-1, description="0 and -1: all tokens.")
+    min_p: float = Field(0, ge=0, le=1)
+    min_tokens: int = Field(0, ge=0)
+    ignore_eos: bool = False
+    stop_token_ids: list[int] = Field([], max_length=64)
+
     # these change nothing
-    presence_penalty: Literal[0] | None = None
-    frequency_penalty: Literal[0] | None = None
-    logit_bias: Annotated[dict[str, float], Field(max_length=0)] | None = None
     metadata: dict[str, Any] | None = None
     store: bool | None = None
     service_tier: str | None = None
@@ -126,10 +101,26 @@ class Generation(Strict):
             stop=tuple(stop),
             logprobs=logprobs,
             fusion_weight=self.fusion_weight,
+            min_new_tokens=self.min_tokens,
+            top_k=max(self.top_k, 0),
+            min_p=self.min_p,
+            repetition_penalty=self.repetition_penalty,
+            presence_penalty=self.presence_penalty,
+            frequency_penalty=self.frequency_penalty,
+            logit_bias=tuple((int(token), bias) for token, bias in self.logit_bias.items()),
+            ignore_eos=self.ignore_eos,
+            stop_token_ids=tuple(self.stop_token_ids),
         )
         samplings = [replace(first, seed=(seed + choice) % 2**63) for choice in range(self.n)]
         user = self.user if self.personalize else None
         return WritingRequest(query, samplings, max_tokens, user, earlier, self.history_k)
+
+    @field_validator("logit_bias")
+    @classmethod
+    def _check_logit_bias(cls, biases: dict[str, float]) -> dict[str, float]:
+        if not all(token.isdecimal() and token.isascii() and len(token) < 10 for token in biases):
+            raise ValueError('its keys are ids of tokens, like {"42": -100}')
+        return biases
 
     @model_validator(mode="after")
     def _check_stream_options(self) -> Self:
@@ -148,7 +139,8 @@ class ChatRequest(Generation):
 
     response_format: dict[Literal["type"], Literal["text"]] | None = None
     modalities: list[Literal["text"]] | None = None
-    tools: Annotated[list[Any], Field(max_length=0)] | None = None
+    tools: NoTools | None = None
+    functions: NoTools | None = None
     tool_choice: Literal["none", "auto"] | None = None
     parallel_tool_calls: bool | None = None
 
@@ -156,18 +148,8 @@ class ChatRequest(Generation):
         """What the service is asked to write: the last message is the query."""
         max_tokens = self.max_completion_tokens or self.max_tokens
         logprobs = (self.top_logprobs or 0) if self.logprobs else None
-        return [self._request(self.messages[-1].text, max_tokens, logprobs, self.earlier)]
-
-    @property
-    def earlier(self) -> list[Turn]:
-        """What was said before, the instructions together at the beginning."""
-        before = self.messages[:-1]
-        system = [message.text for message in before if message.role in ("system", "developer")]
-        turns = [Turn("system", "\n\n".join(system))] if system else []
-        for message in before:
-            if message.role == "user" or message.role == "assistant":
-                turns.append(Turn(message.role, message.text))
-        return turns
+        earlier = earlier_turns(self.messages[:-1])
+        return [self._request(self.messages[-1].text, max_tokens, logprobs, earlier)]
 
     @model_validator(mode="after")
     def _check(self) -> Self:
