@@ -124,3 +124,24 @@ def test_each_setting_reaches_the_text(url):
 def test_a_wrong_setting_is_named(url, fields, param):
     answer = chat(url, [ASKED], **fields)
     assert (answer.status_code, answer.json()["error"]["param"]) == (400, param)
+
+
+def test_the_bytes_of_an_emojis_tokens_are_the_text(url, personal):
+    """Drawn where a bias leaves nothing else."""
+    emoji = "\U0001f469\u200d\U0001f467 é"
+    pieces = personal.tokenizer(emoji, add_special_tokens=False)["input_ids"]
+    asked = {"logit_bias": dict.fromkeys(map(str, pieces), 100), "max_tokens": 40, "seed": 1}
+    asked |= {"temperature": 2, "top_p": 1}
+    answer = chat(url, [ASKED], **asked, logprobs=True, top_logprobs=3).json()["choices"][0]
+    tokens = answer["logprobs"]["content"]
+    assert any(token["token"].startswith("\\x") for token in tokens)
+    assert "\ufffd" not in "".join(token["token"] for token in tokens)
+    written = b"".join(bytes(token["bytes"]) for token in tokens).decode(errors="replace")
+    assert written == answer["message"]["content"]
+    body = {"model": "tiny", "prompt": ASKED["content"], "logprobs": 0} | asked
+    shown = httpx.post(f"{url}/v1/completions", json=body).json()["choices"][0]
+    assert shown["text"] == written
+    assert shown["logprobs"]["tokens"] == [token["token"] for token in tokens]
+    offsets = shown["logprobs"]["text_offset"]
+    assert offsets[0] == 0
+    assert offsets == sorted(offsets)

@@ -22,6 +22,7 @@ from flythinker.generation.backends.protocol import (
     TokenText,
 )
 from flythinker.generation.sequence import Sequence
+from flythinker.generation.token_bytes import TokenBytes
 from flythinker.generation.writer import Writer
 
 logger = logging.getLogger(__name__)
@@ -60,6 +61,7 @@ class LocalEngine:
             writer.runner.thinks and writer.runner.effects and writer.scheduler.capacity > 1
         )
         self._writer = writer
+        self._names = TokenBytes(self.tokenizer)
         self._room = writer.scheduler.capacity + max_queue
         self._open = 0  # texts taken and not over; the event loop's
         self._ends: deque[float] = deque(maxlen=16)  # when the last texts were over; the loop's
@@ -202,7 +204,7 @@ class LocalEngine:
         self._hand_over(text, Piece(text.index, added, ids, logprobs, reason, effects))
 
     def _token_text(self, token_id: int, logprob: float) -> TokenText:
-        return TokenText(self.tokenizer.decode([token_id]), logprob)
+        return TokenText.of(token_id, logprob, self._names)
 
     def _hand_over(self, text: _Text, piece: Piece | errors.EngineError | None) -> None:
         text.loop.call_soon_threadsafe(self._receive, text, piece)

@@ -10,6 +10,7 @@ from transformers import PreTrainedTokenizerBase
 from flythinker.data.prompt import Prompt, PromptConfig
 from flythinker.generation.backends.errors import EngineError
 from flythinker.generation.sampling import Sampling
+from flythinker.generation.token_bytes import TokenBytes
 
 
 @dataclass(frozen=True)
@@ -26,10 +27,24 @@ class Task:
 
 @dataclass(frozen=True)
 class TokenText:
-    """A token as text, and its log-probability before temperature and top-p."""
+    """A token and its log-probability before temperature and top-p.
 
+    Attributes:
+        token_id: its id.
+        text: what it is called; a piece of a character is written in bytes.
+        raw: its bytes; those of a text's tokens, joined, are the text.
+        logprob: in nats.
+    """
+
+    token_id: int
     text: str
+    raw: bytes
     logprob: float
+
+    @classmethod
+    def of(cls, token_id: int, logprob: float, names: TokenBytes) -> "TokenText":
+        """The token of that id, as `names` has it."""
+        return cls(token_id, names.name(token_id), names(token_id), logprob)
 
 
 @dataclass(frozen=True)

@@ -62,7 +62,9 @@ async def completions(
     body: CompletionRequest, request: Request, state: State, tenant: Tenant
 ) -> Response:
     """Write what each `prompt` asks for, as the user `user` would."""
-    form = CompletionFormat(body.logprobs is not None, body.return_token_ids)
+    form = CompletionFormat(
+        body.logprobs is not None, body.return_token_ids, body.return_tokens_as_token_ids
+    )
     return await _answer(request, state, tenant, body, form, body.cache_salt)
 
 

@@ -175,6 +175,9 @@ class CompletionRequest(Generation):
     )
     logprobs: int | None = Field(None, ge=0, le=20)
     return_token_ids: bool = Field(False, description="As vLLM: `token_ids` of each choice.")
+    return_tokens_as_token_ids: bool = Field(
+        False, description="As vLLM: `token_id:ID` in place of each token of `logprobs`."
+    )
     cache_salt: Clean | None = Field(
         None, description="As vLLM: prompts of different salts share no cache."
     )
