@@ -29,6 +29,8 @@ class Sampling:
         fusion_weight: λ of this text; `None`: the model's own.
         logprobs: how many of the likeliest tokens to tell beside each token's own log-probability;
             `None`: tell no log-probabilities. `Writer` only.
+        prompt_logprobs: as `logprobs`, of the tokens of the prompt that the Generator reads.
+            `max_new_tokens` may then be 0. `Writer` only.
         effects: tell how far thoughts moved the prediction of each token, and the words near its
             thought: the text then takes two slots. `Writer` only.
     """
@@ -50,6 +52,7 @@ class Sampling:
     logit_bias: tuple[tuple[int, float], ...] = ()
     ignore_eos: bool = False
     stop_token_ids: tuple[int, ...] = ()
+    prompt_logprobs: int | None = None
 
     def ends(self, eos: int) -> list[int]:
         """The tokens that end a response of a model that ends its own with `eos`."""

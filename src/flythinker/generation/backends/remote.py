@@ -36,6 +36,7 @@ class RemoteEngine:
 
     has_fusion_weight = False
     fusion_weight = 0.0  # not known here
+    has_prompt_logprobs = False
     has_effects = False
 
     def __init__(
