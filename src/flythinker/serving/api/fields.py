@@ -1,5 +1,6 @@
 """Kinds of fields that several requests have, and the words for a wrong one."""
 
+import re
 from typing import Annotated, Any
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
@@ -23,6 +24,11 @@ PATTERN_WORDS = {
 
 Clean = Annotated[str, Field(pattern=_NO_NUL)]
 """Text as every database and tokenizer takes it: no NUL, and nothing that is not Unicode."""
+
+
+def is_user_id(name: str) -> bool:
+    """Whether a user may be called so."""
+    return len(name) <= MAX_USER_CHARS and re.match(USER_PATTERN, name) is not None
 
 
 class Strict(BaseModel):

@@ -48,11 +48,7 @@ class ChatFormat:
     def _logprobs(self, tokens: Sequence[TokenLogprob]) -> dict[str, Any] | None:
         if not self.logprobs:
             return None
-        content = [
-            _likely(entry.token) | {"top_logprobs": [_likely(token) for token in entry.top]}
-            for entry in tokens
-        ]
-        return {"content": content, "refusal": None}
+        return {"content": token_logprobs(tokens), "refusal": None}
 
 
 @dataclass(frozen=True)
@@ -103,7 +99,10 @@ class CompletionFormat:
             "tokens": [self._name(entry.token) for entry in tokens],
             "token_logprobs": [entry.token.logprob for entry in tokens],
             "top_logprobs": [
-                {self._name(token): token.logprob for token in entry.top} for entry in tokens
+                None
+                if entry.token.logprob is None
+                else {self._name(token): token.logprob for token in entry.top}
+                for entry in tokens
             ],
             "text_offset": _offsets(tokens, before),
         }
@@ -130,6 +129,14 @@ def _offsets(tokens: Sequence[TokenLogprob], before: Sequence[TokenLogprob]) -> 
     ends = accumulate((len(entry.token.raw) for entry in tokens), initial=len(raw))
     raw += b"".join(entry.token.raw for entry in tokens)
     return [len(raw[:end].decode(errors="ignore")) for end in ends][:-1]
+
+
+def token_logprobs(tokens: Sequence[TokenLogprob]) -> list[dict[str, Any]]:
+    """Log-probabilities as chat completions and responses have them."""
+    return [
+        _likely(entry.token) | {"top_logprobs": [_likely(token) for token in entry.top]}
+        for entry in tokens
+    ]
 
 
 def _likely(token: TokenText) -> dict[str, Any]:
