@@ -19,11 +19,9 @@ class TokenBytes:
         self._tokenizer = tokenizer
         self._control = set(tokenizer.all_special_ids)
         self._added = {i: token.content for i, token in tokenizer.added_tokens_decoder.items()}
-        decoder = tokenizer.backend_tokenizer.decoder
-        byte_level = decoder is not None and b"ByteLevel" in decoder.__getstate__()
-        self._bytes = (
-            {char: byte for byte, char in bytes_to_unicode().items()} if byte_level else {}
-        )
+        byte_level = "ByteLevel" in repr(tokenizer.backend_tokenizer.decoder)  # or one of several
+        names = bytes_to_unicode() if byte_level else {}
+        self._bytes = {char: byte for byte, char in names.items()}
 
     def __call__(self, token_id: int) -> bytes:
         """The bytes of one token; none of an id that is no token's."""
@@ -31,7 +29,7 @@ class TokenBytes:
             return b""
         if token_id in self._added:
             return self._added[token_id].encode()
-        token = self._tokenizer.convert_ids_to_tokens(token_id) or ""
+        token = str(self._tokenizer.convert_ids_to_tokens(token_id) or "")
         if self._bytes:
             return bytes(self._bytes[char] for char in token)
         if byte := _BYTE.fullmatch(token):

@@ -9,14 +9,19 @@ from typing import Any, Literal
 
 from fastapi import APIRouter, Depends, Request
 from fastapi.responses import JSONResponse, Response
-from openai.types import Completion
 from openai.types.chat import ChatCompletion
 from typing_extensions import TypedDict  # pydantic wants this one before Python 3.12
 
 from flythinker.generation.backends.errors import EngineError
 from flythinker.serving.api.access import Person, Tenant, as_person, tenant
 from flythinker.serving.api.errors import ApiError, api_error
-from flythinker.serving.api.responses import ChatFormat, CompletionFormat, Format, usage
+from flythinker.serving.api.responses import (
+    ChatFormat,
+    CompletionFormat,
+    EchoedCompletion,
+    Format,
+    usage,
+)
 from flythinker.serving.api.schemas import ChatRequest, CompletionRequest
 from flythinker.serving.api.streaming import (
     STREAM,
@@ -57,7 +62,7 @@ async def chat_completions(
     return await _answer(request, state, tenant, person, body, ChatFormat(bool(body.logprobs)))
 
 
-@router.post("/completions", responses={200: {"model": Completion} | STREAM})
+@router.post("/completions", responses={200: {"model": EchoedCompletion} | STREAM})
 async def completions(
     body: CompletionRequest, request: Request, state: State, tenant: Tenant, person: Person
 ) -> Response:

@@ -8,8 +8,30 @@ from dataclasses import dataclass
 from itertools import accumulate
 from typing import Any
 
+from openai.types import Completion, CompletionChoice
+from openai.types.completion_choice import Logprobs
+
 from flythinker.generation.backends.protocol import Piece, TokenLogprob, TokenText
 from flythinker.serving.service import TextStream, WrittenText
+
+
+class EchoedLogprobs(Logprobs):
+    """OpenAI's, as they are: a prompt's first token follows nothing, and has `null`."""
+
+    token_logprobs: list[float | None] | None = None  # type: ignore[assignment]
+    top_logprobs: list[dict[str, float] | None] | None = None  # type: ignore[assignment]
+
+
+class EchoedChoice(CompletionChoice):
+    """A text of a completion, which may begin with the prompt."""
+
+    logprobs: EchoedLogprobs | None = None
+
+
+class EchoedCompletion(Completion):
+    """The answer of `/v1/completions`."""
+
+    choices: list[EchoedChoice]  # type: ignore[assignment]
 
 
 @dataclass(frozen=True)
