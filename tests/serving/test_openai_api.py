@@ -107,7 +107,7 @@ def test_another_fusion_weight_in_the_same_batch_disturbs_nobody(url, personal):
         ({"max_tokens": 0}, "max_tokens"),
         ({"max_tokens": 10_000}, "max_tokens"),
         ({"stop": ["a"] * 5}, "stop"),
-        ({"presence_penalty": 1}, "presence_penalty"),
+        ({"presence_penalty": 3}, "presence_penalty"),
         ({"extra_body": {"history_k": -1}}, "history_k"),
         ({"extra_body": {"fusion_weight": 99}}, "fusion_weight"),
         ({"extra_body": {"unheard_of": 1}}, "unheard_of"),

@@ -42,6 +42,10 @@ def calls(api: httpx.Client) -> dict[tuple[str, str], Call]:
             "/v1/completions",
             json={"model": "tiny", "prompt": "Go.", "user": user, "temperature": 0},
         ),
+        ("post", "/v1/responses"): lambda user, id: api.post(
+            "/v1/responses",
+            json={"model": "tiny", "input": "Go.", "user": user, "temperature": 0},
+        ),
         ("get", "/v1/users"): plain("GET", "/v1/users"),
         ("get", documents): plain("GET", documents),
         ("get", one): plain("GET", one),

@@ -11,6 +11,7 @@ from flythinker.bulk.pool import Work
 from flythinker.data.example import Example
 from flythinker.data.prompt import PromptConfig, build_prompt, end_of_turn_id
 from flythinker.errors import FlyThinkerError
+from flythinker.generation.backends.vllm_names import vllm_settings
 from flythinker.generation.sampling import Sampling
 from flythinker.hardware import choose_dtype
 from flythinker.model_folder import load_tokenizer, read_prompt
@@ -66,11 +67,14 @@ def vllm_work(model: str, sampling: Sampling, slots: int, dtype: torch.dtype | N
 def _params(sampling: Sampling, end: int) -> "SamplingParams":
     from vllm import SamplingParams
 
+    settings = vllm_settings(sampling) | {
+        "ignore_eos": True,  # of the model's files; texts end where the chat's turns do
+        "stop_token_ids": sampling.ends(end),
+    }
     return SamplingParams(
         temperature=sampling.temperature,
         top_p=sampling.top_p,
         max_tokens=sampling.max_new_tokens,
         seed=sampling.seed,
-        ignore_eos=True,  # of the model's files; texts end where the chat's turns do
-        stop_token_ids=[end],
+        **settings,
     )

@@ -113,7 +113,7 @@ def _writings(path: Path, user: str | None) -> dict[str, list[Document]]:
 
     from flythinker.data.folder import read_users
     from flythinker.data.history import read_history
-    from flythinker.serving.api.schemas import MAX_USER_CHARS, USER_PATTERN
+    from flythinker.serving.api.fields import MAX_USER_CHARS, USER_PATTERN
 
     if user is None and not path.is_dir():
         raise typer.BadParameter(f"--user says whose {path} is; only a folder may do without")

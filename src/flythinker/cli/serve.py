@@ -57,6 +57,13 @@ def serve(
     max_body_bytes: Annotated[int, typer.Option(min=1)] = 2 * MiB,
     max_document_chars: Annotated[int, typer.Option(min=1)] = 200_000,
     max_documents_per_user: Annotated[int, typer.Option(min=1)] = 10_000,
+    user_header: Annotated[
+        str | None,
+        typer.Option(
+            help="Header that names the person, as Open WebUI sends one; set by a front end that "
+            "you trust alone. Only with keys."
+        ),
+    ] = None,
     log_texts: Annotated[
         bool, typer.Option("--log-texts", help="Log prompts and texts; they are private.")
     ] = False,
@@ -79,15 +86,23 @@ def serve(
     if vllm_args and engine != "vllm":
         raise typer.BadParameter("--vllm-args are for --engine vllm")
     store = Store.open(database)
+    keys = _keys_required(host, store.has_keys())
+    if user_header and not keys:
+        raise typer.BadParameter(
+            "without keys anybody could be anybody: make a key for the front end with "
+            "`flythinker keys create`",
+            param_hint="--user-header",
+        )
     settings = ServerSettings(
         host=host,
-        require_keys=_keys_required(host, store.has_keys()),
+        require_keys=keys,
         max_body_bytes=max_body_bytes,
         max_document_chars=max_document_chars,
         max_documents_per_user=max_documents_per_user,
         requests_per_minute=requests_per_minute,
         max_concurrent_requests=max_concurrent_requests,
         model_name=name or model_name(model),
+        user_header=user_header,
         log_texts=log_texts,
     )
     log_as_json(log_texts)

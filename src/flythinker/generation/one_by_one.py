@@ -8,7 +8,7 @@ from torch import Tensor
 from flythinker.errors import FlyThinkerError
 from flythinker.generation.cache.prefix import PrefixCache
 from flythinker.generation.drafts import Draft
-from flythinker.generation.runner import Pass
+from flythinker.generation.runner import SCORED_TOKENS, Pass
 from flythinker.generation.sequence import Sequence
 from flythinker.model import FlyThinkerCache, FlyThinkerForCausalLM
 
@@ -58,8 +58,9 @@ class OneByOne:
                 )
             own["reasoner_input_ids"] = self._ids(sequence.reasoner_ids)
         self._caches[sequence.slot] = FlyThinkerCache(self.model.config)
-        logits = self._read(sequence, sequence.prompt.prompt_ids, **own)
-        return Pass(sequence.slot, logits)
+        if sequence.sampling.prompt_logprobs is None:
+            return Pass(sequence.slot, self._read(sequence, sequence.prompt.prompt_ids, **own))
+        return Pass(sequence.slot, self._score(sequence))
 
     @torch.inference_mode()
     def decode(self, slots: list[Sequence], draft: Draft) -> Pass:
@@ -70,16 +71,25 @@ class OneByOne:
         """Move what is kept of a sequence to another slot."""
         self._caches[target] = self._caches.pop(source)
 
-    def _read(self, sequence: Sequence, ids: list[int], **own: Tensor) -> Tensor:
-        """Logits [1, 1, vocab] of what follows `ids`."""
+    def _score(self, sequence: Sequence) -> Tensor:
+        """Logits [1, 1, vocab] of what follows the prompt, whose log-probabilities are told."""
+        ids = sequence.prompt.prompt_ids
+        for begin in range(0, len(ids), SCORED_TOKENS):
+            part = ids[begin : begin + SCORED_TOKENS]
+            logits = self._read(sequence, part, keep=len(part))
+            sequence.score_prompt(begin, logits[0])
+        return logits[:, -1:]
+
+    def _read(self, sequence: Sequence, ids: list[int], keep: int = 1, **own: Tensor) -> Tensor:
+        """Logits [1, keep, vocab] of what follows the last of `ids`."""
         return self.model(
             self._ids(ids),
             cache=self._caches[sequence.slot],
             fusion_weight=sequence.weight if self.thinks else 0,
             prompt_length=torch.tensor([len(sequence.prompt.prompt_ids)], device=self.device),
-            logits_to_keep=1,
+            logits_to_keep=keep,
             **own,
-        ).logits[:, -1:]
+        ).logits[:, -keep:]
 
     def _ids(self, ids: list[int]) -> Tensor:
         return torch.tensor([ids], device=self.device)

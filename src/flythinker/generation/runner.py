@@ -19,6 +19,9 @@ from flythinker.generation.slot_way import slot_way
 from flythinker.model import FlyThinkerForCausalLM
 from flythinker.model.fusion import Fusion, shift
 
+SCORED_TOKENS = 256
+"""Tokens of a prompt whose logits are in memory at a time, where its log-probabilities are told."""
+
 Part = Literal["generator", "reasoner"]
 
 
@@ -121,7 +124,8 @@ class Runner:
     def prefill(self, sequence: Sequence) -> Pass:
         """Read the prompts of a sequence in its slots; the pass is of their last tokens.
 
-        Sets its `mean_thought`. What was read before for another owner is not used.
+        Sets its `mean_thought` and, if asked for, `prompt_logprobs`. What was read before for
+        another owner is not used.
 
         Raises:
             FlyThinkerError: the Reasoner has a prompt of its own, of which no thought may enter.
@@ -198,22 +202,28 @@ class Runner:
 
     def _prefill(self, sequence: Sequence, slot: int) -> Pass:
         ids, kind = sequence.prompt.prompt_ids, self._kind(sequence, slot)
-        known, _ = self.generator.recall(self.prefixes, kind, ids, slot)
+        scored = sequence.sampling.prompt_logprobs is not None and slot == sequence.slot
+        known = 0 if scored else self.generator.recall(self.prefixes, kind, ids, slot)[0]
         thoughts = entering = None
         if self.reasoner is not None:
             thoughts = self._think_prompt(self.reasoner, sequence, slot)
             sequence.mean_thought = thoughts.mean(0)
             if not sequence.own_prompt:
-                entering = shift(thoughts[None], None)[:, known:]
+                entering = shift(thoughts[None], None)
             thoughts = thoughts[None, -1:].clone()  # a view would keep all of them in memory
-        unread = self._ids([ids[known:]])
-        columns = self.generator.place(slot, [known], unread)
-        embeds, gate = self._enter([sequence], slot, unread, columns, entering)
-        logits = self.generator.logits(embeds, columns, keep=1)
+        step = SCORED_TOKENS if scored else len(ids)
+        for begin in range(known, len(ids), step):
+            unread = self._ids([ids[begin : begin + step]])
+            columns = self.generator.place(slot, [begin], unread)
+            some = None if entering is None else entering[:, begin : begin + step]
+            embeds, gate = self._enter([sequence], slot, unread, columns, some)
+            logits = self.generator.logits(embeds, columns, keep=unread.shape[1] if scored else 1)
+            if scored:
+                sequence.score_prompt(begin, logits[0])
         self.generator.remember(self.prefixes, kind, ids, slot)
         if entering is None or gate is None:
-            return Pass(slot, logits, thoughts)
-        return Pass(slot, logits, thoughts, entering[:, -1:], gate[:, -1:])
+            return Pass(slot, logits[:, -1:], thoughts)
+        return Pass(slot, logits[:, -1:], thoughts, entering[:, -1:], gate[:, -1:])
 
     def _think_prompt(self, reasoner: CachedPart, sequence: Sequence, slot: int) -> Tensor:
         """The thoughts [tokens, d_R] about the prompt that the Reasoner reads."""

@@ -51,8 +51,10 @@ class Sequence:
         weight: its λ.
         owner: whose it is. Prompts of different owners share nothing in the prefix cache: how fast
             a prompt is read would tell what others have asked.
-        token_ids: written so far, without the token that ended it.
+        token_ids: written so far, without the token that ended it, unless `prompt_logprobs` are
+            asked for.
         text: written so far, without a stop string; what may still become one is held back.
+        prompt_logprobs: one for each token of the prompt but the first, if `sampling` asks.
         logprobs, effects: one for each of `token_ids`, if `sampling` asks for them.
         finish_reason: "stop" (it ended by itself or at a stop string), "length", "cancelled";
             `None` while it is being written.
@@ -69,6 +71,7 @@ class Sequence:
     owner: str = ""
     token_ids: list[int] = field(default_factory=list)
     text: str = ""
+    prompt_logprobs: list[TokenLogprob] = field(default_factory=list)
     logprobs: list[TokenLogprob] = field(default_factory=list)
     effects: list[TokenEffect] = field(default_factory=list)
     finish_reason: FinishReason | None = None
@@ -81,7 +84,7 @@ class Sequence:
     sampler: Sampler = field(init=False, repr=False)
     _tokenizer: PreTrainedTokenizerBase = field(init=False, repr=False)
     _stream: DecodeStream = field(init=False, repr=False)
-    _eos: int = field(init=False, repr=False)
+    _ends: list[int] = field(init=False, repr=False)
     _pending: str = ""  # decoded, and held back
 
     def __post_init__(self) -> None:
@@ -91,7 +94,7 @@ class Sequence:
         """Get ready to `accept`, with what only a text that is being written needs."""
         self.lookup = PromptLookup(self.ids)
         self.sampler = Sampler(self.sampling, len(self.ids), eos, device)
-        self._tokenizer, self._eos = tokenizer, eos
+        self._tokenizer, self._ends = tokenizer, self.sampling.ends(eos)
         self._stream = DecodeStream(skip_special_tokens=True)
 
     def cancel(self) -> None:
@@ -132,6 +135,15 @@ class Sequence:
         """λ of what is read in one of its slots."""
         return 0.0 if slot == self.shadow_slot else self.weight
 
+    def score_prompt(self, begin: int, logits: Tensor) -> None:
+        """Take in `logits` [T, vocab] of what follows the prompt's tokens from `begin` on."""
+        assert self.sampling.prompt_logprobs is not None
+        following = self.prompt.prompt_ids[begin + 1 : begin + 1 + len(logits)]
+        self.prompt_logprobs += [
+            _logprob(row, token, self.sampling.prompt_logprobs)
+            for row, token in zip(logits, following, strict=False)  # what follows all is not known
+        ]
+
     def accept(
         self,
         tokens: list[int],
@@ -146,6 +158,8 @@ class Sequence:
             thoughts: [T, d_R], about the tokens before each.
             effects: T, what thoughts did to the prediction of each.
         """
+        if self.remaining == 0:  # it was about the prompt alone
+            return self._end("length")
         added, accepted = "", 0
         while self.finish_reason is None and accepted < len(tokens):
             effect = None if effects is None else effects[accepted]
@@ -158,22 +172,31 @@ class Sequence:
 
     def _append(self, token: int, logits: Tensor, effect: Effect | None) -> str:
         """The text goes on with `token`; returns what can be shown of it."""
-        if token == self._eos:
-            return self._end("stop", whole=True)
+        if token in self._ends:
+            added = self._end("stop", whole=True)
+            if self.sampling.prompt_logprobs is not None:
+                # who scores a prompt counts on an entry for what follows it, as other servers give
+                self.token_ids.append(token)
+                self._score(token, logits)
+            return added
         self.token_ids.append(token)
         text = self._stream.step(self._tokenizer.backend_tokenizer, token) or ""
         self._pending += text
-        if self.sampling.logprobs is not None:
-            self.logprobs.append(_logprob(logits, token, self.sampling.logprobs))
+        self._score(token, logits)
         if effect is not None:
             self.effects.append(TokenEffect(token, text, *effect))
+        may_end = len(self.token_ids) > self.sampling.min_new_tokens
         for stop in self.sampling.stop:
-            if stop in self._pending:
+            if may_end and stop in self._pending:
                 self._pending = self._pending.partition(stop)[0]
                 return self._end("stop")
         if self.remaining == 0:
             return self._end("length", whole=True)
         return self._release(held=_may_become(self._pending, self.sampling.stop))
+
+    def _score(self, token: int, logits: Tensor) -> None:
+        if self.sampling.logprobs is not None:
+            self.logprobs.append(_logprob(logits, token, self.sampling.logprobs))
 
     def _end(self, reason: FinishReason, whole: bool = False) -> str:
         self.finish_reason = reason

@@ -210,7 +210,7 @@ class Writer:
         effects = self._effects_on(sequence, result) if sequence.sampling.effects else None
         thoughts = None if result.thoughts is None else result.thoughts[row]
         added = sequence.accept(tokens, result.logits[row], thoughts, effects)
-        self.accepted += len(sequence.ids) - known - 1
+        self.accepted += max(0, len(sequence.ids) - known - 1)
         return added
 
     def _effects_on(self, sequence: Sequence, result: Pass) -> list[Effect]:

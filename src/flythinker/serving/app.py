@@ -14,7 +14,7 @@ from starlette.types import Scope
 
 from flythinker import __version__
 from flythinker.generation.backends.protocol import Engine
-from flythinker.serving.api import completions, documents
+from flythinker.serving.api import completions, documents, response_route
 from flythinker.serving.api.errors import ErrorBody, install_error_handlers
 from flythinker.serving.api.limits import Gate
 from flythinker.serving.ops.metrics import Metrics
@@ -59,6 +59,7 @@ def create_app(settings: ServerSettings, store: Store, engine: Engine) -> FastAP
     )
     app.state.server = state
     app.include_router(completions.router)
+    app.include_router(response_route.router)
     app.include_router(documents.router)
     install_error_handlers(app)
     app.add_middleware(Gate, settings=settings)

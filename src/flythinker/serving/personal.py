@@ -59,6 +59,23 @@ class Prompter:
         self.room(prompt)
         return prompt
 
+    def plain(self, text: str) -> Prompt:
+        """A text that is read as it is, to go on with; control tokens in it are control tokens.
+
+        Raises:
+            BadRequest: it is empty, or too long.
+        """
+        with self._lock:
+            ids = self._tokenizer(text)["input_ids"]
+        return self.verbatim(ids)
+
+    def text(self, query: str | list[int]) -> str:
+        """The query as text."""
+        if isinstance(query, str):
+            return query
+        with self._lock:
+            return str(self._tokenizer.decode(query, skip_special_tokens=True))
+
     def verbatim(self, ids: list[int]) -> Prompt:
         """A prompt that is already tokens.
 
@@ -80,11 +97,12 @@ class Prompter:
         """
         used = max(len(prompt.prompt_ids), len(prompt.reasoner_ids or ()))
         left = self.context_length - used
-        if left < (wanted or 1):
+        needed = 1 if wanted is None else wanted
+        if left < needed:
             raise BadRequest(
                 f"the model's context holds {self.context_length} tokens; the prompt has {used} "
-                f"and {wanted or 1} more are to be written",
+                f"and {needed} more are to be written",
                 param="max_tokens" if left > 0 else "messages",
                 code="context_length_exceeded",
             )
-        return wanted or min(left, self._config.response_tokens)
+        return min(left, self._config.response_tokens) if wanted is None else wanted

@@ -32,6 +32,7 @@ class WritingRequest:
         user: whose past texts personalize the prompt, those of an unknown user being none.
         earlier: the conversation before the query.
         history_k: the most past texts shown; `None`: as in training.
+        echo: the query is read as it is, without anybody's past texts, and its text comes first.
     """
 
     query: str | list[int]
@@ -40,6 +41,7 @@ class WritingRequest:
     user: str | None = None
     earlier: Sequence[Turn] = ()
     history_k: int | None = None
+    echo: bool = False
 
 
 @dataclass
@@ -73,6 +75,7 @@ class TextStream:
         source: the engine's pieces.
         timed: the same, counted and timed on the way.
         logged: what the client sent, if it and the texts are to be logged.
+        echoes: what texts begin with that is not written, by their place; each is said once.
     """
 
     prompts: Sequence[Prompt]
@@ -81,6 +84,7 @@ class TextStream:
     source: Pieces
     timed: AsyncIterator[Piece]
     logged: BaseModel | None
+    echoes: dict[int, str]
 
     @property
     def prompt_tokens(self) -> int:
@@ -94,6 +98,8 @@ class TextStream:
             EngineError: the engine failed or was closed.
         """
         async for piece in self.timed:
+            if echo := self.echoes.pop(piece.index, ""):
+                piece = replace(piece, text=echo + piece.text)
             self.texts[piece.index].add(piece)
             yield piece
 
@@ -136,7 +142,8 @@ class WritingService:
             cache_salt: prompts of different salts share no cache, as those of different tenants.
 
         Raises:
-            BadRequest: a prompt does not fit, or a λ is chosen where the engine takes none.
+            BadRequest: a prompt does not fit, a λ is chosen where the engine takes none, or a token
+                is none of the vocabulary.
             EngineBusy: too many texts are waiting.
             EngineClosed: the server is shutting down.
         """
@@ -146,13 +153,25 @@ class WritingService:
         if chosen and not self._engine.has_fusion_weight:
             message = "fusion_weight is fixed here: this engine or model takes no other"
             raise BadRequest(message, param="fusion_weight")
+        scored = any(sampling.prompt_logprobs is not None for sampling in samplings)
+        if (scored or requests[0].max_tokens == 0) and not self._engine.has_prompt_logprobs:
+            message = "echo with logprobs, or of nothing but the prompt, needs the local engine"
+            raise BadRequest(message, param="echo")
+        self._check_tokens(samplings)
         # off the event loop: it reads the store, indexes past texts and tokenizes
         prompts, histories = await run_in_threadpool(self._prompts, tenant, requests)
         # as JSON, in which no tenant's name can pass for another's with a salt
         owner = json.dumps([tenant, cache_salt]) if cache_salt else tenant
-        tasks = []
+        tasks: list[Task] = []
+        echoes: dict[int, str] = {}
         for request, prompt in zip(requests, prompts, strict=True):
             length = self._prompter.room(prompt, request.max_tokens)
+            if any(sampling.min_new_tokens > length for sampling in request.samplings):
+                message = f"min_tokens must be {length} at most, which is what may be written here"
+                raise BadRequest(message, param="min_tokens")
+            if request.echo:
+                echo = self._prompter.text(request.query)
+                echoes |= {len(tasks) + place: echo for place in range(len(request.samplings))}
             tasks += [
                 Task(prompt, replace(sampling, max_new_tokens=length), owner)
                 for sampling in request.samplings
@@ -161,9 +180,21 @@ class WritingService:
         timed = self._metrics.timed(source, begun)
         texts = [WrittenText() for _ in tasks]
         logged = asked if self._log_texts else None
-        stream = TextStream(prompts, histories, texts, source, timed, logged)
+        stream = TextStream(prompts, histories, texts, source, timed, logged, echoes)
         self._metrics.prompt_tokens.inc(stream.prompt_tokens)
         return stream
+
+    def _check_tokens(self, samplings: Sequence[Sampling]) -> None:
+        """Refuse what names tokens that the model does not have."""
+        for sampling in samplings:
+            named = {
+                "logit_bias": [token for token, _ in sampling.logit_bias],
+                "stop_token_ids": sampling.stop_token_ids,
+            }
+            for param, ids in named.items():
+                if any(not 0 <= token < self._prompter.vocabulary for token in ids):
+                    wanted = f"ids of tokens, from 0 to {self._prompter.vocabulary - 1}"
+                    raise BadRequest(f"{param} needs {wanted}", param=param)
 
     def _prompts(
         self, tenant: str, requests: Sequence[WritingRequest]
@@ -173,12 +204,12 @@ class WritingService:
         for request in requests:
             if request.user is not None and request.user not in histories:
                 histories[request.user] = self._store.history(tenant, request.user) or []
-        prompts = [
-            self._prompter.personal(
-                request.query, request.earlier, histories[request.user], request.history_k
-            )
-            if isinstance(request.query, str)
-            else self._prompter.verbatim(request.query)
-            for request in requests
-        ]
+        prompts = [self._prompt(request, histories[request.user]) for request in requests]
         return prompts, [histories[request.user] for request in requests]
+
+    def _prompt(self, request: WritingRequest, history: list[Document]) -> Prompt:
+        if not isinstance(request.query, str):
+            return self._prompter.verbatim(request.query)
+        if request.echo:
+            return self._prompter.plain(request.query)
+        return self._prompter.personal(request.query, request.earlier, history, request.history_k)

@@ -19,6 +19,7 @@ class ServerSettings:
         requests_per_minute: the most that a tenant may make; 0 = no limit.
         max_concurrent_requests: the most of all tenants together.
         model_name: what clients call the model.
+        user_header: the header in which a trusted proxy names the person; `None`: in none.
         log_texts: whether prompts, texts and what errors quote of them may be logged.
     """
 
@@ -30,4 +31,5 @@ class ServerSettings:
     requests_per_minute: int
     max_concurrent_requests: int
     model_name: str
+    user_header: str | None = None
     log_texts: bool = False

@@ -22,6 +22,8 @@ from flythinker.generation.backends.protocol import (
     TokenText,
 )
 from flythinker.generation.sequence import Sequence
+from flythinker.generation.sequence import TokenLogprob as ScoredToken
+from flythinker.generation.token_bytes import TokenBytes
 from flythinker.generation.writer import Writer
 from flythinker.model.config import context_length
 
@@ -40,6 +42,7 @@ class _Text:
     loop: asyncio.AbstractEventLoop
     pieces: Pieces
     sent_tokens: int = 0
+    sent_prompt: bool = False
 
 
 class LocalEngine:
@@ -48,6 +51,8 @@ class LocalEngine:
     Clients live on the event loop; the thread takes their messages between two steps and hands
     pieces back with `call_soon_threadsafe`. Neither waits for the other.
     """
+
+    has_prompt_logprobs = True
 
     def __init__(self, writer: Writer, max_queue: int) -> None:
         """Take over a writer; up to `max_queue` texts may wait for a free slot of it."""
@@ -61,6 +66,7 @@ class LocalEngine:
             writer.runner.thinks and writer.runner.effects and writer.scheduler.capacity > 1
         )
         self._writer = writer
+        self._names = TokenBytes(self.tokenizer)
         self._room = writer.scheduler.capacity + max_queue
         self._open = 0  # texts taken and not over; the event loop's
         self._ends: deque[float] = deque(maxlen=16)  # when the last texts were over; the loop's
@@ -185,13 +191,11 @@ class LocalEngine:
             return
         since, text.sent_tokens = text.sent_tokens, len(sequence.token_ids)
         ids = tuple(sequence.token_ids[since:])
-        logprobs = tuple(
-            TokenLogprob(
-                self._token_text(one.token_id, one.logprob),
-                tuple(self._token_text(*likely) for likely in one.top),
-            )
-            for one in sequence.logprobs[since : since + len(ids)]
-        )
+        logprobs = tuple(map(self._named, sequence.logprobs[since : since + len(ids)]))
+        if sequence.sampling.prompt_logprobs is not None and not text.sent_prompt:
+            text.sent_prompt = True
+            first = TokenLogprob(self._token_text(sequence.prompt.prompt_ids[0], None), ())
+            logprobs = (first, *map(self._named, sequence.prompt_logprobs), *logprobs)
         effects = tuple(
             ThoughtEffect(one.text, one.kl, one.words)
             for one in sequence.effects[since : since + len(ids)]
@@ -202,8 +206,12 @@ class LocalEngine:
             del self._texts[sequence]
         self._hand_over(text, Piece(text.index, added, ids, logprobs, reason, effects))
 
-    def _token_text(self, token_id: int, logprob: float) -> TokenText:
-        return TokenText(self.tokenizer.decode([token_id]), logprob)
+    def _named(self, scored: ScoredToken) -> TokenLogprob:
+        top = tuple(self._token_text(*likely) for likely in scored.top)
+        return TokenLogprob(self._token_text(scored.token_id, scored.logprob), top)
+
+    def _token_text(self, token_id: int, logprob: float | None) -> TokenText:
+        return TokenText.of(token_id, logprob, self._names)
 
     def _hand_over(self, text: _Text, piece: Piece | errors.EngineError | None) -> None:
         text.loop.call_soon_threadsafe(self._receive, text, piece)

@@ -10,6 +10,7 @@ from transformers import PreTrainedTokenizerBase
 from flythinker.data.prompt import Prompt, PromptConfig
 from flythinker.generation.backends.errors import EngineError
 from flythinker.generation.sampling import Sampling
+from flythinker.generation.token_bytes import TokenBytes
 
 
 @dataclass(frozen=True)
@@ -26,15 +27,29 @@ class Task:
 
 @dataclass(frozen=True)
 class TokenText:
-    """A token as text, and its log-probability before temperature and top-p."""
+    """A token and its log-probability before temperature and top-p.
 
+    Attributes:
+        token_id: its id.
+        text: what it is called; a piece of a character is written in bytes.
+        raw: its bytes; those of a text's tokens, joined, are the text.
+        logprob: in nats; `None` of a prompt's first token, which follows nothing.
+    """
+
+    token_id: int
     text: str
-    logprob: float
+    raw: bytes
+    logprob: float | None
+
+    @classmethod
+    def of(cls, token_id: int, logprob: float | None, names: TokenBytes) -> "TokenText":
+        """The token of that id, as `names` has it."""
+        return cls(token_id, names.name(token_id), names(token_id), logprob)
 
 
 @dataclass(frozen=True)
 class TokenLogprob:
-    """A token that was written, and the likeliest ones in its place, likeliest first."""
+    """A token of a prompt or a text, and the likeliest ones in its place, likeliest first."""
 
     token: TokenText
     top: tuple[TokenText, ...]
@@ -64,7 +79,8 @@ class Piece:
         text: what is added. It may lag behind `token_ids`: half a character and what may become
             a stop string are held back.
         token_ids: the tokens added.
-        logprobs, effects: one for each of `token_ids`, if its `Sampling` asks for them.
+        logprobs, effects: one for each of `token_ids`, if its `Sampling` asks for them; `logprobs`
+            of the first piece begin with those of the whole prompt, if it asks for them.
         finish_reason: set in the last piece of a text.
     """
 
@@ -139,6 +155,7 @@ class Engine(Protocol):
         context_length: the most tokens that prompt and text may have together.
         has_fusion_weight: whether a request may choose its own λ.
         fusion_weight: the model's own λ.
+        has_prompt_logprobs: whether it can tell log-probabilities of prompts, and write nothing.
         has_effects: whether it can tell the effects of thoughts, see `Sampling.effects`.
     """
 
@@ -147,6 +164,7 @@ class Engine(Protocol):
     context_length: int
     has_fusion_weight: bool
     fusion_weight: float
+    has_prompt_logprobs: bool
     has_effects: bool
 
     def generate(self, tasks: Sequence[Task]) -> Pieces:

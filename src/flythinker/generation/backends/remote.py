@@ -20,6 +20,8 @@ from flythinker.generation.backends.protocol import (
     TokenLogprob,
     TokenText,
 )
+from flythinker.generation.backends.vllm_names import vllm_settings
+from flythinker.generation.token_bytes import TokenBytes
 
 logger = logging.getLogger(__name__)
 
@@ -29,11 +31,12 @@ class RemoteEngine:
 
     Prompts are rendered here, so that the endpoint needs to know nothing of users. It must serve
     the same model that `tokenizer` and `prompt_config` are of, and say the ids of the tokens that
-    it writes (vLLM's `return_token_ids`).
+    it writes (vLLM's `return_token_ids` and `return_tokens_as_token_ids`).
     """
 
     has_fusion_weight = False
     fusion_weight = 0.0  # not known here
+    has_prompt_logprobs = False
     has_effects = False
 
     def __init__(
@@ -55,6 +58,7 @@ class RemoteEngine:
         self.tokenizer = tokenizer
         self.prompt_config = prompt_config
         self.context_length = context_length
+        self._names = TokenBytes(tokenizer)
         self._client = client
         self._model = model
         self._room = max_texts
@@ -108,7 +112,7 @@ class RemoteEngine:
             async with await self._client.completions.create(**self._arguments(task)) as stream:
                 async for chunk in stream:
                     for choice in chunk.choices:
-                        pieces.put(piece := _piece(index, choice))
+                        pieces.put(piece := self._piece(index, choice))
                         ended = piece.finish_reason is not None
             if not ended:
                 pieces.put(errors.EndpointFailed("the engine broke off"))
@@ -134,33 +138,42 @@ class RemoteEngine:
             "stop": list(sampling.stop) or None,
             "logprobs": sampling.logprobs,
             "stream": True,
-            "extra_body": {"return_token_ids": True, "cache_salt": task.owner},
+            "extra_body": {
+                "return_token_ids": True,
+                "return_tokens_as_token_ids": True,
+                "cache_salt": task.owner,
+            }
+            | vllm_settings(sampling),
         }
 
-
-def _piece(index: int, choice: CompletionChoice) -> Piece:
-    reason = choice.finish_reason
-    return Piece(
-        index,
-        choice.text,
-        tuple(getattr(choice, "token_ids", None) or ()),
-        _logprobs(choice),
-        reason if reason in ("stop", "length") else None,
-    )
-
-
-def _logprobs(choice: CompletionChoice) -> tuple[TokenLogprob, ...]:
-    shown = choice.logprobs
-    if shown is None or shown.tokens is None or shown.token_logprobs is None:
-        return ()
-    top = shown.top_logprobs or [{} for _ in shown.tokens]
-    return tuple(
-        TokenLogprob(
-            TokenText(token, logprob),
-            tuple(TokenText(*likely) for likely in (likeliest or {}).items()),
+    def _piece(self, index: int, choice: CompletionChoice) -> Piece:
+        reason = choice.finish_reason
+        return Piece(
+            index,
+            choice.text,
+            tuple(getattr(choice, "token_ids", None) or ()),
+            self._logprobs(choice),
+            reason if reason in ("stop", "length") else None,
         )
-        for token, logprob, likeliest in zip(shown.tokens, shown.token_logprobs, top, strict=True)
-    )
+
+    def _logprobs(self, choice: CompletionChoice) -> tuple[TokenLogprob, ...]:
+        shown = choice.logprobs
+        if shown is None or shown.tokens is None or shown.token_logprobs is None:
+            return ()
+        top = shown.top_logprobs or [{} for _ in shown.tokens]
+        return tuple(
+            TokenLogprob(
+                self._token_text(token, logprob),
+                tuple(self._token_text(*likely) for likely in (likeliest or {}).items()),
+            )
+            for token, logprob, likeliest in zip(
+                shown.tokens, shown.token_logprobs, top, strict=True
+            )
+        )
+
+    def _token_text(self, token: str, logprob: float) -> TokenText:
+        """`token` is `token_id:` and the id: two tokens may be the same as text."""
+        return TokenText.of(int(token.removeprefix("token_id:")), logprob, self._names)
 
 
 def _mapped(error: openai.APIError) -> errors.EngineError:

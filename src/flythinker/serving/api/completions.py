@@ -1,35 +1,40 @@
 """The routes that write: `/v1/chat/completions`, `/v1/completions`, and `/v1/models`."""
 
-import asyncio
-import json
 import logging
 import time
 import uuid
-from collections.abc import AsyncIterator, Mapping
-from contextlib import asynccontextmanager, closing
+from collections.abc import AsyncIterator
+from contextlib import closing
 from typing import Any, Literal
 
 from fastapi import APIRouter, Depends, Request
-from fastapi.responses import JSONResponse, Response, StreamingResponse
-from openai.types import Completion
+from fastapi.responses import JSONResponse, Response
 from openai.types.chat import ChatCompletion
 from typing_extensions import TypedDict  # pydantic wants this one before Python 3.12
 
 from flythinker.generation.backends.errors import EngineError
-from flythinker.serving.api.access import Tenant, tenant
+from flythinker.serving.api.access import Person, Tenant, as_person, tenant
 from flythinker.serving.api.errors import ApiError, api_error
-from flythinker.serving.api.responses import ChatFormat, CompletionFormat, Format, usage
+from flythinker.serving.api.responses import (
+    ChatFormat,
+    CompletionFormat,
+    EchoedCompletion,
+    Format,
+    usage,
+)
 from flythinker.serving.api.schemas import ChatRequest, CompletionRequest
+from flythinker.serving.api.streaming import (
+    STREAM,
+    EventStream,
+    cancelled_when_left,
+    check_model,
+    event,
+)
 from flythinker.serving.service import TextStream
 from flythinker.serving.state import ServerState, State
 
 logger = logging.getLogger(__name__)
 router = APIRouter(prefix="/v1")
-
-_STREAM: dict[str, Any] = {"content": {"text/event-stream": {}}}
-
-LEFT_SECONDS = 0.25
-"""How often a request being written is asked whether its client is still there."""
 
 
 class ModelCard(TypedDict):
@@ -49,21 +54,23 @@ class ModelList(TypedDict):
     data: list[ModelCard]
 
 
-@router.post("/chat/completions", responses={200: {"model": ChatCompletion} | _STREAM})
+@router.post("/chat/completions", responses={200: {"model": ChatCompletion} | STREAM})
 async def chat_completions(
-    body: ChatRequest, request: Request, state: State, tenant: Tenant
+    body: ChatRequest, request: Request, state: State, tenant: Tenant, person: Person
 ) -> Response:
     """Write the next message of a conversation, as the user `user` would."""
-    return await _answer(request, state, tenant, body, ChatFormat(bool(body.logprobs)))
+    return await _answer(request, state, tenant, person, body, ChatFormat(bool(body.logprobs)))
 
 
-@router.post("/completions", responses={200: {"model": Completion} | _STREAM})
+@router.post("/completions", responses={200: {"model": EchoedCompletion} | STREAM})
 async def completions(
-    body: CompletionRequest, request: Request, state: State, tenant: Tenant
+    body: CompletionRequest, request: Request, state: State, tenant: Tenant, person: Person
 ) -> Response:
     """Write what each `prompt` asks for, as the user `user` would."""
-    form = CompletionFormat(body.logprobs is not None, body.return_token_ids)
-    return await _answer(request, state, tenant, body, form, body.cache_salt)
+    form = CompletionFormat(
+        body.logprobs is not None, body.return_token_ids, body.return_tokens_as_token_ids
+    )
+    return await _answer(request, state, tenant, person, body, form, body.cache_salt)
 
 
 @router.get("/models", dependencies=[Depends(tenant)])
@@ -75,7 +82,7 @@ async def models(state: State) -> ModelList:
 @router.get("/models/{model:path}", dependencies=[Depends(tenant)])
 async def model(model: str, state: State) -> ModelCard:
     """The model of that name."""
-    _check_model(state, model)
+    check_model(state, model)
     return _model_card(state)
 
 
@@ -83,13 +90,15 @@ async def _answer(
     request: Request,
     state: ServerState,
     tenant: str,
+    person: str | None,
     body: ChatRequest | CompletionRequest,
     form: Format,
     cache_salt: str | None = None,
 ) -> Response:
     """Write, and answer when all is written, or while it is."""
-    _check_model(state, body.model)
-    stream = await state.writing.write(tenant, body.writing_requests(), body, cache_salt)
+    check_model(state, body.model)
+    requests = as_person(person, body, body.writing_requests())
+    stream = await state.writing.write(tenant, requests, body, cache_salt)
     head = {
         "id": form.id_prefix + uuid.uuid4().hex,
         "created": int(time.time()),
@@ -97,11 +106,9 @@ async def _answer(
     }
     if body.stream:
         include_usage = body.stream_options is not None and body.stream_options.include_usage
-        events = _events(request, stream, form, head, include_usage)
-        headers = {"Cache-Control": "no-cache", "X-Accel-Buffering": "no"}
-        return StreamingResponse(events, media_type="text/event-stream", headers=headers)
+        return EventStream(_events(request, stream, form, head, include_usage))
     with closing(stream):
-        async with _cancelled_when_left(request, stream):
+        async with cancelled_when_left(request, stream):
             async for _ in stream.pieces():
                 pass
     choices = [form.choice(index, text) for index, text in enumerate(stream.texts)]
@@ -119,42 +126,19 @@ async def _events(
         try:
             for index in range(len(stream.texts)):
                 if beginning := form.beginning(index):
-                    yield _event(head | {"choices": [beginning]} | none_yet)
-            async with _cancelled_when_left(request, stream):
+                    yield event(head | {"choices": [beginning]} | none_yet)
+            async with cancelled_when_left(request, stream):
                 async for piece in stream.pieces():
                     for delta in form.deltas(piece, stream.texts[piece.index]):
-                        yield _event(head | {"choices": [delta]} | none_yet)
+                        yield event(head | {"choices": [delta]} | none_yet)
             if include_usage:
-                yield _event(head | {"choices": [], "usage": usage(stream)})
+                yield event(head | {"choices": [], "usage": usage(stream)})
         except EngineError as error:
-            yield _event(api_error(error).body)
+            yield event(api_error(error).body)
         except Exception:
             logger.exception("a stream broke off")
-            yield _event(ApiError(500, "the stream broke off").body)
+            yield event(ApiError(500, "the stream broke off").body)
         yield "data: [DONE]\n\n"
-
-
-@asynccontextmanager
-async def _cancelled_when_left(request: Request, stream: TextStream) -> AsyncIterator[None]:
-    """Stop writing when the client hangs up, also while its request waits in the queue."""
-
-    async def watch() -> None:
-        while not await request.is_disconnected():
-            await asyncio.sleep(LEFT_SECONDS)
-        stream.cancel()
-
-    watching = asyncio.create_task(watch())
-    try:
-        yield
-    finally:
-        watching.cancel()
-
-
-def _check_model(state: ServerState, name: str) -> None:
-    served = state.settings.model_name
-    if name != served:
-        message = f"there is no model '{name[:100]}' here; it is '{served}'"
-        raise ApiError(404, message, param="model", code="model_not_found")
 
 
 def _model_card(state: ServerState) -> ModelCard:
@@ -165,7 +149,3 @@ def _model_card(state: ServerState) -> ModelCard:
         "owned_by": "flythinker",
         "max_model_len": state.engine.context_length,
     }
-
-
-def _event(data: Mapping[str, Any]) -> str:
-    return f"data: {json.dumps(data, ensure_ascii=False)}\n\n"

@@ -13,7 +13,13 @@ from typing_extensions import TypedDict  # pydantic wants this one before Python
 from flythinker.data.example import Document, is_iso_date
 from flythinker.serving.api.access import Tenant
 from flythinker.serving.api.errors import ApiError
-from flythinker.serving.api.schemas import MAX_USER_CHARS, USER_PATTERN, Clean, Strict
+from flythinker.serving.api.fields import (
+    DOCUMENT_PATTERN,
+    MAX_USER_CHARS,
+    USER_PATTERN,
+    Clean,
+    Strict,
+)
 from flythinker.serving.errors import DocumentTooLarge
 from flythinker.serving.state import ServerState, State
 from flythinker.serving.storage.store import StoredDocument
@@ -22,8 +28,6 @@ router = APIRouter(prefix="/v1/users")
 
 MAX_ADDED = 1000
 """Documents that one request may add."""
-
-DOCUMENT_PATTERN = "^doc-[0-9a-f]{32}$"
 
 UserId = Annotated[str, Path(pattern=USER_PATTERN, max_length=MAX_USER_CHARS)]
 DocumentId = Annotated[str, Path(pattern=DOCUMENT_PATTERN)]

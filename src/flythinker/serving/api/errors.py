@@ -16,6 +16,7 @@ from starlette.exceptions import HTTPException
 from flythinker.disk import DiskFull
 from flythinker.generation.backends import errors as engine
 from flythinker.serving import errors as service
+from flythinker.serving.api.fields import PATTERN_WORDS
 
 logger = logging.getLogger(__name__)
 
@@ -105,16 +106,37 @@ def api_error(error: Exception) -> ApiError:
 
 def invalid_field(error: ValidationError, otherwise: str | None = None) -> service.BadRequest:
     """Pydantic's first complaint, by the field that it is about, or `otherwise` if about none."""
-    first = error.errors()[0]
-    return _wrong(_field(first["loc"][:1]) or otherwise, first["msg"])
+    first = _telling(error.errors())
+    return _wrong(_field(first["loc"][:1]) or otherwise, _words(first))
 
 
 def _invalid_body(error: RequestValidationError) -> service.BadRequest:
     """Name what is wrong first; the rest is likely to follow from it."""
-    first = error.errors()[0]
+    first = _telling(error.errors())
     if first["type"] == "json_invalid":
         return service.BadRequest(f"the body is not valid JSON: {first['ctx']['error']}")
-    return _wrong(_field(first["loc"][1:]), first["msg"])
+    return _wrong(_field(first["loc"][1:]), _words(first))
+
+
+def _telling(complaints: Sequence[Any]) -> Any:
+    """The first complaint; of a field that may be this or that, the one about what it was meant as.
+
+    A list with something wrong in it is "no string" as well, which helps nobody.
+    """
+    location = complaints[0]["loc"]
+    kinds = (place for place, part in enumerate(location) if _KIND.fullmatch(str(part)))
+    field = location[: next(kinds, len(location))]
+    same = [complaint for complaint in complaints if complaint["loc"][: len(field)] == field]
+    return max(same, key=lambda each: (not each["type"].endswith("_type"), len(each["loc"])))
+
+
+def _words(complaint: Any) -> str:
+    """What to tell a client of one of pydantic's complaints."""
+    if complaint["type"] == "string_pattern_mismatch":
+        return PATTERN_WORDS.get(complaint["ctx"]["pattern"], complaint["msg"])
+    if complaint["type"] == "extra_forbidden":
+        return "there is no such field here: leave it out"
+    return complaint["msg"].removeprefix("Value error, ")
 
 
 def _wrong(param: str | None, message: str) -> service.BadRequest:

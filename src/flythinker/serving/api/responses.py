@@ -8,8 +8,30 @@ from dataclasses import dataclass
 from itertools import accumulate
 from typing import Any
 
+from openai.types import Completion, CompletionChoice
+from openai.types.completion_choice import Logprobs
+
 from flythinker.generation.backends.protocol import Piece, TokenLogprob, TokenText
 from flythinker.serving.service import TextStream, WrittenText
+
+
+class EchoedLogprobs(Logprobs):
+    """OpenAI's, as they are: a prompt's first token follows nothing, and has `null`."""
+
+    token_logprobs: list[float | None] | None = None  # type: ignore[assignment]
+    top_logprobs: list[dict[str, float] | None] | None = None  # type: ignore[assignment]
+
+
+class EchoedChoice(CompletionChoice):
+    """A text of a completion, which may begin with the prompt."""
+
+    logprobs: EchoedLogprobs | None = None
+
+
+class EchoedCompletion(Completion):
+    """The answer of `/v1/completions`."""
+
+    choices: list[EchoedChoice]  # type: ignore[assignment]
 
 
 @dataclass(frozen=True)
@@ -48,29 +70,27 @@ class ChatFormat:
     def _logprobs(self, tokens: Sequence[TokenLogprob]) -> dict[str, Any] | None:
         if not self.logprobs:
             return None
-        content = [
-            _likely(entry.token) | {"top_logprobs": [_likely(token) for token in entry.top]}
-            for entry in tokens
-        ]
-        return {"content": content, "refusal": None}
+        return {"content": token_logprobs(tokens), "refusal": None}
 
 
 @dataclass(frozen=True)
 class CompletionFormat:
     """How the texts of a completion are written down.
 
-    `logprobs`: with log-probabilities; `token_ids`: with the tokens' ids.
+    `logprobs`: with log-probabilities; `token_ids`: with the tokens' ids; `tokens_as_ids`: with
+    `token_id:ID` in place of tokens.
     """
 
     logprobs: bool
     token_ids: bool
+    tokens_as_ids: bool
     name = "text_completion"
     chunk_name = "text_completion"
     id_prefix = "cmpl-"
 
     def choice(self, index: int, written: WrittenText) -> dict[str, Any]:
         """A whole text."""
-        return self._choice(index, written, offset=0)
+        return self._choice(index, written, before=[])
 
     def beginning(self, index: int) -> dict[str, Any] | None:
         """What a stream says before the first piece of a text: nothing."""
@@ -79,29 +99,38 @@ class CompletionFormat:
     def deltas(self, piece: Piece, written: WrittenText) -> list[dict[str, Any]]:
         """A piece in a stream, the last one of what is `written` so far."""
         before = written.logprobs[: len(written.logprobs) - len(piece.logprobs)]
-        return [self._choice(piece.index, piece, sum(len(entry.token.text) for entry in before))]
+        return [self._choice(piece.index, piece, before)]
 
-    def _choice(self, index: int, written: WrittenText | Piece, offset: int) -> dict[str, Any]:
+    def _choice(
+        self, index: int, written: WrittenText | Piece, before: Sequence[TokenLogprob]
+    ) -> dict[str, Any]:
         choice = {
             "index": index,
             "text": written.text,
-            "logprobs": self._logprobs(written.logprobs, offset),
+            "logprobs": self._logprobs(written.logprobs, before),
             "finish_reason": written.finish_reason,
         }
         return choice | ({"token_ids": list(written.token_ids)} if self.token_ids else {})
 
-    def _logprobs(self, tokens: Sequence[TokenLogprob], offset: int) -> dict[str, Any] | None:
+    def _logprobs(
+        self, tokens: Sequence[TokenLogprob], before: Sequence[TokenLogprob]
+    ) -> dict[str, Any] | None:
         if not self.logprobs:
             return None
-        texts = [entry.token.text for entry in tokens]
         return {
-            "tokens": texts,
+            "tokens": [self._name(entry.token) for entry in tokens],
             "token_logprobs": [entry.token.logprob for entry in tokens],
             "top_logprobs": [
-                {token.text: token.logprob for token in entry.top} for entry in tokens
+                None
+                if entry.token.logprob is None
+                else {self._name(token): token.logprob for token in entry.top}
+                for entry in tokens
             ],
-            "text_offset": list(accumulate(map(len, texts), initial=offset))[:-1],
+            "text_offset": _offsets(tokens, before),
         }
+
+    def _name(self, token: TokenText) -> str:
+        return f"token_id:{token.token_id}" if self.tokens_as_ids else token.text
 
 
 Format = ChatFormat | CompletionFormat
@@ -113,8 +142,25 @@ def usage(stream: TextStream) -> dict[str, int]:
     return {"prompt_tokens": read, "completion_tokens": written, "total_tokens": read + written}
 
 
+def _offsets(tokens: Sequence[TokenLogprob], before: Sequence[TokenLogprob]) -> list[int]:
+    """At which character of the text each of `tokens` begins; `before` are those before them.
+
+    A token that goes on with a character begins where that character does.
+    """
+    raw = b"".join(entry.token.raw for entry in before)
+    ends = accumulate((len(entry.token.raw) for entry in tokens), initial=len(raw))
+    raw += b"".join(entry.token.raw for entry in tokens)
+    return [len(raw[:end].decode(errors="ignore")) for end in ends][:-1]
+
+
+def token_logprobs(tokens: Sequence[TokenLogprob]) -> list[dict[str, Any]]:
+    """Log-probabilities as chat completions and responses have them."""
+    return [
+        _likely(entry.token) | {"top_logprobs": [_likely(token) for token in entry.top]}
+        for entry in tokens
+    ]
+
+
 def _likely(token: TokenText) -> dict[str, Any]:
-    """A token and its log-probability; `bytes` is null for a part of a character."""
-    whole = "�" not in token.text
-    raw = list(token.text.encode()) if whole else None
-    return {"token": token.text, "logprob": token.logprob, "bytes": raw}
+    """A token, its log-probability and its bytes, which may be a part of a character."""
+    return {"token": token.text, "logprob": token.logprob, "bytes": list(token.raw)}

@@ -1,41 +1,17 @@
-"""What a request for a text may say: OpenAI's fields, and three of our own.
+"""What a request for a completion may say, of both kinds."""
 
-A parameter that would change the text and that we do not have is refused, unless its value is the
-one that changes nothing; one that changes nothing is taken and ignored.
-"""
-
-import secrets
-from collections.abc import Sequence
 from dataclasses import replace
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import Field, model_validator
 
-from flythinker.data.prompt import Turn
-from flythinker.generation.sampling import Sampling
+from flythinker.serving.api.drawing import Drawing
+from flythinker.serving.api.fields import Clean, Strict
+from flythinker.serving.api.messages import Message, NoTools, earlier_turns
 from flythinker.serving.service import WritingRequest
 
 MAX_CHOICES = 16
 """The largest `n`, and the most prompts of one request."""
-
-GREEDY_BELOW = 0.01
-"""Colder temperatures decode greedily: logits divided by so little are no longer numbers."""
-
-USER_PATTERN = r"^[^/\x00-\x1f\x7f\ufffd]+$"
-"""A user's id is what stands in a path as one part, and was valid UTF-8."""
-
-MAX_USER_CHARS = 200
-
-Clean = Annotated[str, Field(pattern=r"^[^\x00]*$")]
-"""Text as every database and tokenizer takes it: no NUL, and nothing that is not Unicode."""
-
-StopString = Annotated[Clean, Field(min_length=1, max_length=200)]
-
-
-class Strict(BaseModel):
-    """A part of a request: a field that is unknown, or of another type, is refused."""
-
-    model_config = ConfigDict(extra="forbid", strict=True)
 
 
 class StreamOptions(Strict):
@@ -45,91 +21,13 @@ class StreamOptions(Strict):
     include_obfuscation: bool = False
 
 
-class TextPart(Strict):
-    """A part of a message; only text is read."""
-
-    type: Literal["text"]
-    text: Clean
-
-
-class Message(Strict):
-    """One message of a conversation. `developer` is another word for `system`."""
-
-    role: Literal["system", "developer", "user", "assistant"]
-    content: Clean | list[TextPart]
-    name: str | None = None
-
-    @property
-    def text(self) -> str:
-        """The whole content."""
-        if isinstance(self.content, str):
-            return self.content
-        return "\n".join(part.text for part in self.content)
-
-
-class Generation(Strict):
+class Generation(Drawing):
     """What both kinds of completion have in common."""
 
-    model: Clean
     n: int = Field(1, ge=1, le=MAX_CHOICES)
     max_tokens: int | None = Field(None, ge=1, description="Default: as long as in training.")
-    temperature: float | None = Field(
-        None, ge=0, le=2, description="0 decodes greedily; default: 0.8, the paper's."
-    )
-    top_p: float | None = Field(None, ge=0, le=1, description="Default: 0.95, the paper's.")
-    stop: StopString | Annotated[list[StopString], Field(max_length=4)] | None = None
-    seed: int | None = Field(
-        None, ge=-(2**63), lt=2**63, description="Choice i is drawn with seed + i."
-    )
-    stream: bool | None = None
     stream_options: StreamOptions | None = None
-    user: str | None = Field(
-        None,
-        pattern=USER_PATTERN,
-        max_length=MAX_USER_CHARS,
-        description="Whose stored writings personalize the text.",
-    )
-
-    fusion_weight: float | None = Field(
-        None, ge=0, le=10, description="λ, the weight of the thoughts; default: the model's."
-    )
-    history_k: int | None = Field(
-        None, ge=0, le=100, description="The most past texts shown; default: as in training."
-    )
-    personalize: bool = Field(True, description="false: as if the user were unknown.")
-
-    # these change nothing
-    presence_penalty: Literal[0] | None = None
-    frequency_penalty: Literal[0] | None = None
-    logit_bias: Annotated[dict[str, float], Field(max_length=0)] | None = None
-    metadata: dict[str, Any] | None = None
-    store: bool | None = None
-    service_tier: str | None = None
-    safety_identifier: str | None = None
-    prompt_cache_key: str | None = None
-
-    def _request(
-        self,
-        query: str | list[int],
-        max_tokens: int | None,
-        logprobs: int | None,
-        earlier: Sequence[Turn] = (),
-    ) -> WritingRequest:
-        """What the service is asked to write: `n` texts, each drawn with a seed of its own."""
-        temperature = Sampling.temperature if self.temperature is None else self.temperature
-        stop = [self.stop] if isinstance(self.stop, str) else self.stop or []
-        seed = secrets.randbelow(2**63) if self.seed is None else self.seed
-        first = Sampling(
-            seed=seed,
-            temperature=temperature if temperature >= GREEDY_BELOW else 0.0,
-            top_p=Sampling.top_p if self.top_p is None else self.top_p,
-            stop=tuple(stop),
-            logprobs=logprobs,
-            fusion_weight=self.fusion_weight,
-        )
-        samplings = [replace(first, seed=(seed + choice) % 2**63) for choice in range(self.n)]
-        user = self.user if self.personalize else None
-        return WritingRequest(query, samplings, max_tokens, user, earlier, self.history_k)
+    store: bool | None = None  # changes nothing
 
     @model_validator(mode="after")
     def _check_stream_options(self) -> Self:
@@ -148,26 +46,18 @@ class ChatRequest(Generation):
 
     response_format: dict[Literal["type"], Literal["text"]] | None = None
     modalities: list[Literal["text"]] | None = None
-    tools: Annotated[list[Any], Field(max_length=0)] | None = None
+    tools: NoTools | None = None
+    functions: NoTools | None = None
     tool_choice: Literal["none", "auto"] | None = None
+    function_call: Literal["none", "auto"] | None = None
     parallel_tool_calls: bool | None = None
 
     def writing_requests(self) -> list[WritingRequest]:
         """What the service is asked to write: the last message is the query."""
         max_tokens = self.max_completion_tokens or self.max_tokens
         logprobs = (self.top_logprobs or 0) if self.logprobs else None
-        return [self._request(self.messages[-1].text, max_tokens, logprobs, self.earlier)]
-
-    @property
-    def earlier(self) -> list[Turn]:
-        """What was said before, the instructions together at the beginning."""
-        before = self.messages[:-1]
-        system = [message.text for message in before if message.role in ("system", "developer")]
-        turns = [Turn("system", "\n\n".join(system))] if system else []
-        for message in before:
-            if message.role == "user" or message.role == "assistant":
-                turns.append(Turn(message.role, message.text))
-        return turns
+        earlier = earlier_turns(self.messages[:-1])
+        return [self._request(self.messages[-1].text, max_tokens, logprobs, earlier, self.n)]
 
     @model_validator(mode="after")
     def _check(self) -> Self:
@@ -181,8 +71,8 @@ class ChatRequest(Generation):
 class CompletionRequest(Generation):
     """`POST /v1/completions`.
 
-    A text is a query, asked as the model was trained; token ids are read as they are, without
-    anybody's history.
+    A text is a query, asked as the model was trained; token ids, and all that is to be echoed, are
+    read as they are, without anybody's history.
     """
 
     prompt: (
@@ -191,14 +81,22 @@ class CompletionRequest(Generation):
         | Annotated[list[int], Field(min_length=1)]
         | Annotated[list[list[int]], Field(min_length=1, max_length=MAX_CHOICES)]
     )
+    max_tokens: int | None = Field(
+        None, ge=0, description="Default: as long as in training. 0 with `echo` alone."
+    )
+    echo: bool = Field(
+        False, description="The text begins with the prompt, and `logprobs` with the prompt's."
+    )
     logprobs: int | None = Field(None, ge=0, le=20)
     return_token_ids: bool = Field(False, description="As vLLM: `token_ids` of each choice.")
+    return_tokens_as_token_ids: bool = Field(
+        False, description="As vLLM: `token_id:ID` in place of each token of `logprobs`."
+    )
     cache_salt: Clean | None = Field(
         None, description="As vLLM: prompts of different salts share no cache."
     )
 
     best_of: int | None = None
-    echo: Literal[False] | None = None
     suffix: Literal[""] | None = None
 
     @property
@@ -212,10 +110,20 @@ class CompletionRequest(Generation):
 
     def writing_requests(self) -> list[WritingRequest]:
         """What the service is asked to write, one for each prompt."""
-        return [self._request(prompt, self.max_tokens, self.logprobs) for prompt in self.prompts]
+        requests = [
+            self._request(prompt, self.max_tokens, self.logprobs, n=self.n)
+            for prompt in self.prompts
+        ]
+        return [self._echoing(request) for request in requests] if self.echo else requests
+
+    def _echoing(self, request: WritingRequest) -> WritingRequest:
+        scored = [replace(each, prompt_logprobs=self.logprobs) for each in request.samplings]
+        return replace(request, samplings=scored, echo=True)
 
     @model_validator(mode="after")
     def _check(self) -> Self:
+        if self.max_tokens == 0 and not self.echo:
+            raise ValueError("max_tokens must be 1 or more, unless there is echo")
         if self.best_of is not None and self.best_of != self.n:
             raise ValueError("best_of must be n: every text written is returned")
         if len(self.prompts) * self.n > MAX_CHOICES:

@@ -13,7 +13,7 @@ from flythinker.data.history import read_history
 from flythinker.errors import FlyThinkerError
 from flythinker.serving.api.documents import NewDocument, store_documents
 from flythinker.serving.api.errors import invalid_field
-from flythinker.serving.api.schemas import MAX_USER_CHARS, USER_PATTERN
+from flythinker.serving.api.fields import MAX_USER_CHARS, USER_PATTERN
 from flythinker.serving.errors import BadRequest
 from flythinker.serving.state import ServerState
 
