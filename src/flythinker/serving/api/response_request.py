@@ -70,7 +70,7 @@ class ResponseRequest(Drawing):
     include: list[Literal["message.output_text.logprobs"]] | None = None
     top_logprobs: int | None = Field(None, ge=0, le=20)
 
-    metadata: dict[str, str] | None = None  # type: ignore[assignment]
+    metadata: dict[str, str] | None = None
     text: TextFormat | None = None
     truncation: Literal["disabled"] | None = None
     store: Literal[False] | None = None
