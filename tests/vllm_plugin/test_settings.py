@@ -8,9 +8,16 @@ from pathlib import Path
 from typing import Any
 
 from parity import VOCAB, config, model
-from transformers import CodeGenConfig, MambaConfig, PreTrainedConfig
+from transformers import CodeGenConfig, Lfm2Config, PreTrainedConfig
 
 from flythinker import FlyThinkerForCausalLM
+
+SIZES = {
+    "hidden_size": 64,
+    "intermediate_size": 64,
+    "num_attention_heads": 2,
+    "num_key_value_heads": 1,
+}
 
 
 def _refusal(folder: Path, ours: FlyThinkerForCausalLM, **settings: Any) -> str:
@@ -26,7 +33,12 @@ def _refusal(folder: Path, ours: FlyThinkerForCausalLM, **settings: Any) -> str:
     ("part", "why"),
     [
         (
-            MambaConfig(vocab_size=VOCAB, hidden_size=32, num_hidden_layers=2),
+            Lfm2Config(
+                vocab_size=VOCAB,
+                num_hidden_layers=2,
+                layer_types=["conv", "full_attention"],
+                **SIZES,
+            ),
             "its layers keep more",
         ),
         (
