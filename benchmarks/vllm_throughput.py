@@ -114,7 +114,7 @@ def save_models(setting: Setting, folder: Path) -> None:
     from transformers import AutoTokenizer
 
     from flythinker import FlyThinkerForCausalLM
-    from flythinker.backbones.smollm2 import resolve_backbone
+    from flythinker.backbones.packaged import resolve_backbone
 
     model = FlyThinkerForCausalLM.from_generator_reasoner_pretrained(
         setting.generator,

@@ -8,16 +8,14 @@ from typing import Any
 from huggingface_hub import EvalResult, ModelCard, ModelCardData
 from transformers import PreTrainedConfig
 
+from flythinker.backbones.packaged import PACKAGED
 from flythinker.backbones.scratch import Sizes
-from flythinker.backbones.smollm2 import BACKBONE
 from flythinker.data.prompt import PromptConfig
 from flythinker.errors import FlyThinkerError
 
 CARD = "README.md"
 _TEMPLATE = "card.md.j2"
 _PAPER = "arxiv:2512.06690"
-# what the embedded backbone is on the Hub
-_EMBEDDED = "HuggingFaceTB/SmolLM2-135M-Instruct"
 _HUB_NAME = re.compile(r"[\w.-]+/[\w.-]+")
 
 
@@ -30,12 +28,13 @@ def write_card(
     bases = [_hub_name(name) for name in names.values()]
     evaluations = [entry for entry in training.get("log_history", []) if "eval_loss" in entry]
     loss = evaluations[-1]["eval_loss"] if evaluations else None
+    licenses = {PACKAGED[name].license if name in PACKAGED else None for name in names.values()}
     data = training.get("data", {})
     card = ModelCardData(
         library_name="transformers",
         pipeline_tag="text-generation",
         base_model=list(dict.fromkeys(base for base in bases if base)) or None,
-        license="apache-2.0" if bases and set(bases) == {_EMBEDDED} else None,
+        license=licenses.pop() if len(licenses) == 1 else None,
         tags=["flythinker", "personalization", "latent-reasoning", _PAPER],
         model_name="FlyThinker" if config.reasoner_config else "SFT",
         eval_results=[_result(loss, data)] if loss is not None else None,
@@ -77,8 +76,8 @@ def _named(part: str | dict[str, Any]) -> str:
 
 
 def _hub_name(name: str) -> str | None:
-    if name == BACKBONE:
-        return _EMBEDDED
+    if name in PACKAGED:
+        return PACKAGED[name].hub_name
     return name if _HUB_NAME.fullmatch(name) and not Path(name).exists() else None
 
 

@@ -14,9 +14,10 @@ from transformers import (
 )
 from transformers.utils.hub import cached_file
 
-from flythinker.backbones.smollm2 import resolve_backbone
+from flythinker.backbones.packaged import resolve_backbone
 from flythinker.card import write_card
 from flythinker.data.prompt import PromptConfig
+from flythinker.data.template import first_ids, settled_template
 from flythinker.errors import FlyThinkerError
 from flythinker.files import atomic_folder
 from flythinker.hardware import choose_dtype
@@ -107,10 +108,20 @@ def load_model_folder(
 
 
 def load_tokenizer(name: str) -> PreTrainedTokenizerBase:
-    """The tokenizer of a model; one without a padding token pads with EOS (masked everywhere)."""
-    tokenizer = AutoTokenizer.from_pretrained(resolve_backbone(name))
+    """The tokenizer of a model, with the chat template that prompts are made with.
+
+    It begins texts with BOS where its files say so in either way: by the tokenizer's own steps, or
+    by `add_bos_token`. One without a padding token pads with EOS (masked everywhere). What is
+    changed here is saved with a trained model. See `settled_template`.
+    """
+    path = resolve_backbone(name)
+    tokenizer = AutoTokenizer.from_pretrained(path)
     if tokenizer.pad_token is None:
         tokenizer.pad_token = tokenizer.eos_token
+    says_bos = _read_json(path, "tokenizer_config.json").get("add_bos_token")
+    if says_bos and tokenizer.bos_token is not None and not first_ids(tokenizer):
+        tokenizer.add_bos_token = True  # transformers 5 forgets it where there is a tokenizer.json
+    tokenizer.chat_template = settled_template(tokenizer)
     return tokenizer
 
 

@@ -10,7 +10,7 @@ from torch import Tensor
 from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel
 
 from flythinker import FlyThinkerForCausalLM
-from flythinker.backbones.smollm2 import resolve_backbone
+from flythinker.backbones.packaged import resolve_backbone
 from flythinker.model.cache import CACHE_NAME
 
 NAME = "smollm2-135m"

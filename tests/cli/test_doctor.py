@@ -87,7 +87,7 @@ def test_it_names_what_is_here_and_measures():
     assert found["threads"]["within"] == 1  # the tests' OMP_NUM_THREADS
     states = {one["name"]: one["state"] for one in found["packages"]}
     assert states["torch"] == states["transformers"] == states["peft"] == "ok"
-    assert all(one["installed"] for one in found["embedded"])
+    assert all(one["installed"] or one["optional"] for one in found["embedded"])
     assert found["choices"]["training"] in ("float32", "bf16 autocast")
     assert advice(found, "error") == []
     assert found["measured"]["float32_gflops"] > 1

@@ -15,7 +15,7 @@ from transformers import (
 )
 
 from flythinker import FlyThinkerForCausalLM
-from flythinker.backbones.smollm2 import resolve_backbone
+from flythinker.backbones.packaged import resolve_backbone
 from flythinker.model.cache import CACHE_NAME
 from tiny import (
     INJECTIONS,

@@ -11,7 +11,7 @@ from transformers import AutoModel, AutoModelForCausalLM, AutoTokenizer
 from trl import SFTConfig, SFTTrainer
 
 from flythinker import FlyThinkerForCausalLM
-from flythinker.backbones.smollm2 import resolve_backbone
+from flythinker.backbones.packaged import resolve_backbone
 from tiny import TOLERANCE, Variant, random_ids, tiny_config, tiny_flythinker
 
 IDS = random_ids(2, 12)

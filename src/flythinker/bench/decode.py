@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from transformers import AutoModel, AutoModelForCausalLM
 
-from flythinker.backbones.smollm2 import resolve_backbone
+from flythinker.backbones.packaged import resolve_backbone
 from flythinker.bench.rounds import Rounds, alternate, describe_machine, ratio
 from flythinker.data.prompt import Prompt, PromptConfig
 from flythinker.generation.drafts import NO_DRAFTS, Draft

@@ -10,7 +10,7 @@ import matplotlib as mpl
 from matplotlib.figure import Figure
 from transformers import AutoConfig
 
-from flythinker.backbones.smollm2 import resolve_backbone
+from flythinker.backbones.packaged import resolve_backbone
 from flythinker.bench.decode import (
     DecodeSetting,
     make_writer,
@@ -27,7 +27,10 @@ AXES: dict[str, tuple[int, ...]] = {
     "texts at a time": (1, 2, 4, 8, 16),
     "Reasoner layers": (2, 4, 8, 16, 30),
 }
-"""Points of each axis; elsewhere the setting holds, with one text at its beginning."""
+"""Points of each axis; elsewhere the setting holds, with one text at its beginning.
+
+A Reasoner with fewer layers has its own number as the last point.
+"""
 
 
 def bench_sweep(
@@ -40,6 +43,9 @@ def bench_sweep(
     rounds.
     """
     setting = resolve(setting)
+    layers = AutoConfig.from_pretrained(resolve_backbone(setting.reasoner)).num_hidden_layers
+    cuts = dict.fromkeys(min(point, layers) for point in axes["Reasoner layers"])
+    axes = axes | {"Reasoner layers": tuple(cuts)}
     return {
         axis: [_measure(setting, axis, point) for point in points] for axis, points in axes.items()
     }

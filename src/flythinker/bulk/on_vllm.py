@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 import torch
 from transformers import AutoConfig
 
-from flythinker.backbones.smollm2 import resolve_backbone
+from flythinker.backbones.packaged import resolve_backbone
 from flythinker.bulk.pool import Work
 from flythinker.data.example import Example
 from flythinker.data.prompt import PromptConfig, build_prompt, end_of_turn_id

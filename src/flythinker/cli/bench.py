@@ -11,6 +11,7 @@ from flythinker.cli.options import Dtype, Json, Model, Override, show
 app = typer.Typer(no_args_is_help=True, help="Measure what things cost, as ratios in one run.")
 
 Backbone = Annotated[str, typer.Option(help="Folder or name.")]
+Reasoner = Annotated[str | None, typer.Option(help="Folder or name; default: the Generator's.")]
 Threads = Annotated[int | None, typer.Option(help="Of the CPU; default: torch's.")]
 Rounds = Annotated[int, typer.Option(help="Alternating rounds.", min=1)]
 
@@ -23,7 +24,7 @@ def bench() -> None:
 @app.command(epilog="Example: flythinker bench decode --reasoner-layers 30 --json")
 def decode(
     generator: Backbone = "smollm2-135m",
-    reasoner: Backbone = "smollm2-135m",
+    reasoner: Reasoner = None,
     reasoner_layers: Annotated[
         int, typer.Option(help="Its first layers only; 0 = all.", min=0)
     ] = 8,
@@ -48,7 +49,7 @@ def decode(
     figures = bench_decode(
         DecodeSetting(
             generator,
-            reasoner,
+            reasoner or generator,
             reasoner_layers or None,
             dtype,
             prompt_tokens=prompt_tokens,
@@ -64,7 +65,7 @@ def decode(
 def sweep(
     out: Annotated[Path, typer.Option(help="The picture, .png or .svg.")] = Path("sweep.png"),
     generator: Backbone = "smollm2-135m",
-    reasoner: Backbone = "smollm2-135m",
+    reasoner: Reasoner = None,
     dtype: Dtype = "auto",
     threads: Threads = None,
     rounds: Rounds = 3,
@@ -81,7 +82,8 @@ def sweep(
         raise typer.BadParameter("--out ends with .png or .svg")
     if threads is not None:
         torch.set_num_threads(threads)
-    setting = resolve(DecodeSetting(generator, reasoner, dtype=dtype, new_tokens=16, rounds=rounds))
+    models = generator, reasoner or generator
+    setting = resolve(DecodeSetting(*models, dtype=dtype, new_tokens=16, rounds=rounds))
     points = bench_sweep(setting)
     draw_sweep(points, out)
     measured = {"setting": vars(setting), "environment": describe_machine()}

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 from transformers import PreTrainedTokenizerBase
 
-from flythinker.data import batch, prompt, retrieval, sentences
+from flythinker.data import batch, prompt, retrieval, sentences, template
 from flythinker.data.batch import Row, encode
 from flythinker.data.example import read_examples, sample_examples
 from flythinker.data.prompt import PromptConfig
@@ -19,7 +19,7 @@ from flythinker.files import atomic_write, content_hash, user_cache
 
 MIN_ROWS = 500  # fewer are encoded in seconds
 # rows made by other code are other rows
-_MADE_BY = (batch, prompt, retrieval, sentences)
+_MADE_BY = (batch, prompt, retrieval, sentences, template)
 
 
 def encode_file(

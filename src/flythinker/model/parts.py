@@ -14,7 +14,7 @@ from transformers import (
     PreTrainedModel,
 )
 
-from flythinker.backbones.smollm2 import resolve_backbone
+from flythinker.backbones.packaged import resolve_backbone
 from flythinker.model.cache import CACHE_NAME
 
 

@@ -11,7 +11,7 @@ import openai
 import uvicorn
 from transformers import AutoConfig
 
-from flythinker.backbones.smollm2 import resolve_backbone
+from flythinker.backbones.packaged import resolve_backbone
 from flythinker.data.prompt import PromptConfig
 from flythinker.generation.backends.local import LocalEngine
 from flythinker.generation.backends.protocol import Engine

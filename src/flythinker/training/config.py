@@ -22,7 +22,8 @@ class ModelSection:
     """Which models, and how thoughts meet the Generator (see `FlyThinkerConfig`).
 
     Attributes:
-        generator: hub name, local folder, `smollm2-135m`, or the sizes of a model from scratch.
+        generator: hub name, local folder, `smollm2-135m`, `gemma3-270m`, or the sizes of a model
+            from scratch.
         reasoner: the same kinds of name, or sizes where the Generator has sizes; `null` trains the
             Generator alone (SFT).
         vocabulary: of the tokenizer that parts from scratch get, made of the texts of `data.train`.

@@ -17,7 +17,7 @@ import torch
 from transformers import AutoConfig
 
 import flythinker.model  # noqa: F401  # AutoConfig reads its folders then
-from flythinker.backbones.smollm2 import resolve_backbone
+from flythinker.backbones.packaged import resolve_backbone
 from flythinker.errors import FlyThinkerError
 from flythinker.hardware import Precision, as_dtype, choose_dtype, dtype_name, processor
 
