@@ -85,6 +85,13 @@ personal, local = map(load_model_folder, sys.argv[1:])
 assert personal.prompt == local.prompt and personal.prompt.profile_tokens == 60
 assert personal.training == local.training and personal.training["steps"] == 2
 assert torch.equal(personal.model(ids).logits, here(ids).logits)
+there.push_to_hub("me/other")
+"""
+STRANGER = """
+import sys
+from transformers import AutoModelForCausalLM
+model = AutoModelForCausalLM.from_pretrained(sys.argv[1], trust_remote_code=True)
+assert type(model).__name__ == "FlyThinkerForCausalLM"
 """
 
 
@@ -103,4 +110,8 @@ def test_pushed_to_a_hub_and_loaded_from_there(configure, hub, tmp_path):
     assert b"license: mit" in files["README.md"]
 
     loaded = run(hub, tmp_path, "-c", LOAD, "me/writer", str(folder))
+    assert loaded.returncode == 0, loaded.stderr
+    # what a program pushes that knows us, one can load that does not
+    assert "flythinker_model.py" in hub.repos["me/other"]
+    loaded = run(hub, tmp_path, "-c", STRANGER, "me/other")
     assert loaded.returncode == 0, loaded.stderr

@@ -20,8 +20,9 @@ from flythinker.data.prompt import PromptConfig
 from flythinker.data.template import first_ids, settled_template
 from flythinker.errors import FlyThinkerError
 from flythinker.files import atomic_folder
-from flythinker.hardware import choose_dtype
+from flythinker.hardware import choose_dtype, native_dtype
 from flythinker.model import FlyThinkerForCausalLM
+from flythinker.model.quantization import Quantization, quantization_config
 
 _PROMPT_FILE = "prompt.json"
 _TRAINING_FILE = "training.json"
@@ -65,7 +66,10 @@ def save_model_folder(
 
 
 def load_model_folder(
-    name: str, base_prompt: PromptConfig | None = None, dtype: torch.dtype | None = None
+    name: str,
+    base_prompt: PromptConfig | None = None,
+    dtype: torch.dtype | None = None,
+    quantization: Quantization | None = None,
 ) -> PersonalModel:
     """Load a trained folder, or any causal LM by name or folder as a Generator alone.
 
@@ -76,6 +80,8 @@ def load_model_folder(
         base_prompt: how to prompt a base model, which brings no settings of its own.
         dtype: of the weights in memory; default: as they were saved, where the hardware multiplies
             that natively, else float32 (see `choose_dtype`).
+        quantization: round the linear layers while loading; a folder that was saved with rounded
+            layers is loaded as it is.
 
     Raises:
         FlyThinkerError: no such folder, no weights in it, or a name that cannot be loaded.
@@ -90,19 +96,25 @@ def load_model_folder(
     try:
         path = resolve_backbone(name)
         tokenizer = load_tokenizer(path)
-        if _read_json(path, "config.json").get("model_type") == "flythinker":
-            model = AutoModelForCausalLM.from_pretrained(path, dtype=dtype or "auto")
+        config = _read_json(path, "config.json")
+        settings: dict[str, Any] = {"dtype": dtype or "auto"}
+        if quantization is not None:
+            settings["quantization_config"] = quantization_config(quantization, native_dtype())
+        if config.get("model_type") == "flythinker":
+            model = AutoModelForCausalLM.from_pretrained(path, **settings)
         else:
             model = FlyThinkerForCausalLM.from_generator_reasoner_pretrained(
-                path, None, fusion_weight=0, dtype=dtype or "auto"
+                path, None, fusion_weight=0, **settings
             )
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, ImportError) as error:
         raise FlyThinkerError(f"cannot load the model {name}: {_first_line(error)}") from error
-    chosen = choose_dtype(model.dtype, dtype, name)
-    if chosen != model.dtype:
-        model.to(chosen)
-    if torch.accelerator.is_available():
-        model.to(torch.accelerator.current_accelerator())
+    # what bitsandbytes has rounded stays in its types, and where it was put
+    if quantization is None and "quantization_config" not in config:
+        chosen = choose_dtype(model.dtype, dtype, name)
+        if chosen != model.dtype:
+            model.to(chosen)
+        if torch.accelerator.is_available():
+            model.to(torch.accelerator.current_accelerator())
     prompt = read_prompt(path) or base_prompt or PromptConfig()
     return PersonalModel(model.eval(), tokenizer, prompt, read_training(path))
 

@@ -71,7 +71,12 @@ def test_only_safetensors_are_written_and_tied_weights_once(tmp_path):
     model = tiny_flythinker()
     model.save_pretrained(tmp_path)
     files = {path.name for path in tmp_path.iterdir()}
-    assert files == {"config.json", "generation_config.json", "model.safetensors"}
+    assert files == {
+        "config.json",
+        "flythinker_model.py",
+        "generation_config.json",
+        "model.safetensors",
+    }
     with safe_open(tmp_path / "model.safetensors", "pt") as file:
         assert "generator.lm_head.weight" not in file.keys()  # noqa: SIM118
 

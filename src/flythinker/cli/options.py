@@ -19,6 +19,10 @@ Dtype = Annotated[
         help="Of the weights in memory; auto: as saved, float32 where bf16 would be slow."
     ),
 ]
+Quantized = Annotated[
+    Literal["nf4", "int8"] | None,
+    typer.Option("--quantization", help="Round the weights while loading, with bitsandbytes."),
+]
 Override = Annotated[
     list[str] | None, typer.Option("--set", help="section.key=value, may be repeated.")
 ]

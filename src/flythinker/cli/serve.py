@@ -5,7 +5,7 @@ from typing import Annotated, Literal
 
 import typer
 
-from flythinker.cli.options import Dtype, Model
+from flythinker.cli.options import Dtype, Model, Quantized
 from flythinker.serving.settings import DEFAULT_DATABASE
 
 app = typer.Typer()
@@ -31,6 +31,7 @@ def serve(
         str | None, typer.Option(help="What clients call the model; default: its folder.")
     ] = None,
     dtype: Dtype = "auto",
+    quantization: Quantized = None,
     engine: Annotated[
         Literal["local", "vllm"],
         typer.Option(help="What writes: this process, or a vLLM that it starts and stops."),
@@ -85,6 +86,8 @@ def serve(
         raise typer.BadParameter("--engine vllm starts a vLLM of its own: leave --remote out")
     if vllm_args and engine != "vllm":
         raise typer.BadParameter("--vllm-args are for --engine vllm")
+    if quantization and (engine == "vllm" or remote):
+        raise typer.BadParameter("--quantization is for what this process writes with")
     store = Store.open(database)
     keys = _keys_required(host, store.has_keys())
     if user_header and not keys:
@@ -112,7 +115,9 @@ def serve(
     elif remote:
         opened = nullcontext(remote_engine(model, remote, settings))
     else:
-        opened = nullcontext(local_engine(model, dtype, slots, prefix_mib * MiB, max_queue))
+        opened = nullcontext(
+            local_engine(model, dtype, slots, prefix_mib * MiB, max_queue, quantization)
+        )
     with opened as writing:
         run_server(settings, store, writing, port, drain_seconds)
 

@@ -14,6 +14,7 @@ from flythinker.cli.options import (
     Dtype,
     Limit,
     Model,
+    Quantized,
     Ray,
     RayAddress,
     ShardRows,
@@ -51,6 +52,7 @@ def write(
     top_p: TopP = 0.95,
     seed: Seed = 0,
     dtype: Dtype = "auto",
+    quantization: Quantized = None,
 ) -> None:
     """Write one text as a user would; it streams."""
     from flythinker.data.example import Example
@@ -62,7 +64,7 @@ def write(
 
     if (user is None) == (history is None):
         raise typer.BadParameter("give either --user or --history")
-    personal = load_model_folder(model, dtype=as_dtype(dtype))
+    personal = load_model_folder(model, dtype=as_dtype(dtype), quantization=quantization)
     documents = _past_texts(personal, history, data, user)
     example = Example(user or "me", query, "", tuple(documents))
     prompt = build_prompt(example, personal.tokenizer, personal.prompt)

@@ -1,8 +1,12 @@
 """The configuration of a FlyThinker model: two nested configs and how thoughts are fused."""
 
+from pathlib import Path
 from typing import Any, Literal, get_args
 
 from transformers import AutoConfig, PreTrainedConfig
+from transformers.utils import CONFIG_NAME
+
+from flythinker.model.remote_code import AUTO_MAP, write_remote_code
 
 Injection = Literal["global", "input", "output"]
 Projection = Literal["pad", "linear"]
@@ -65,6 +69,7 @@ class FlyThinkerConfig(PreTrainedConfig):
         self.reasoner_config = self.reasoner_config and _as_config(self.reasoner_config)
         for token in ("bos_token_id", "eos_token_id", "pad_token_id"):
             kwargs.setdefault(token, getattr(self.generator_config, token, None))
+        kwargs["auto_map"] = dict(AUTO_MAP)  # ours, whatever the loaded one said
         # each part ties its own table and head; transformers asks this before it ties across them
         kwargs["tie_word_embeddings"] = self.share_embeddings
         # the base class would reset what loaded parts use
@@ -108,6 +113,20 @@ class FlyThinkerConfig(PreTrainedConfig):
                 "share_embeddings needs two tables of one size; the Generator's is {} x {}, the "
                 "Reasoner's {} x {}".format(*sizes[0], *sizes[1])
             )
+
+    def to_json_file(self, json_file_path: Any, use_diff: bool = True) -> None:
+        """As transformers'; beside a `config.json` it writes the code that others load it with.
+
+        Every way of saving a model or its config comes through here.
+        """
+        super().to_json_file(json_file_path, use_diff)
+        file = Path(json_file_path)
+        if file.name == CONFIG_NAME:
+            write_remote_code(file.parent)
+
+    @classmethod
+    def register_for_auto_class(cls, auto_class: str = "AutoConfig") -> None:
+        """Nothing: loaded as remote code, transformers would save a copy of this source file."""
 
     @property
     def hidden_size(self) -> int:

@@ -54,7 +54,12 @@ def chunked_cross_entropy(
     labelled = targets != -100
     rows, targets = hidden[labelled], targets[labelled]
     divisor = len(targets) if num_items is None else num_items
-    return _ChunkedCrossEntropy.apply(rows, weight, targets) / divisor
+    return summed_cross_entropy(rows, weight, targets) / divisor
+
+
+def summed_cross_entropy(rows: Tensor, weight: Tensor, targets: Tensor) -> Tensor:
+    """The same of rows [n, d] that all have a target, not divided."""
+    return _ChunkedCrossEntropy.apply(rows, weight, targets)
 
 
 class _ChunkedCrossEntropy(torch.autograd.Function):

@@ -92,6 +92,10 @@ class FlyThinkerForCausalLM(PreTrainedModel, ThinkingGenerationMixin):
         """
         return False
 
+    @classmethod
+    def register_for_auto_class(cls, auto_class: Any = "AutoModel") -> None:
+        """Nothing: see `FlyThinkerConfig.register_for_auto_class`."""
+
     @torch.no_grad()
     def _init_weights(self, module: nn.Module) -> None:
         if module is self.projection:

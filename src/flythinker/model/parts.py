@@ -7,6 +7,7 @@ from typing import Any
 
 import torch
 from transformers import (
+    AutoConfig,
     AutoModel,
     AutoModelForCausalLM,
     AutoTokenizer,
@@ -66,7 +67,20 @@ def load_generator(source: str | PreTrainedModel, **kwargs: Any) -> PreTrainedMo
     """
     if isinstance(source, PreTrainedModel):
         return source
-    return AutoModelForCausalLM.from_pretrained(resolve_backbone(source), **kwargs)
+    return text_model(AutoModelForCausalLM.from_pretrained(resolve_backbone(source), **kwargs))
+
+
+def text_model(model: PreTrainedModel) -> PreTrainedModel:
+    """What writes in a model that also sees, such as Gemma 3 4B; any other is returned as it is."""
+    config = model.config.get_text_config(decoder=True)
+    if config is model.config:
+        return model
+    with torch.device("meta"):
+        text = AutoModelForCausalLM.from_config(config)
+    setattr(text, text.base_model_prefix, model.get_decoder())
+    text.set_output_embeddings(model.get_output_embeddings())
+    text.generation_config = model.generation_config
+    return text
 
 
 def load_reasoner(
@@ -86,7 +100,11 @@ def load_reasoner(
     if isinstance(source, PreTrainedModel):
         backbone = backbone_of(source)
     else:
-        backbone = AutoModel.from_pretrained(resolve_backbone(source), **kwargs)
+        path = resolve_backbone(source)
+        if layers is not None and "quantization_config" in kwargs:  # rounded, it cannot be cut
+            kwargs["config"] = first_layers(AutoConfig.from_pretrained(path), layers)
+            layers = None
+        backbone = AutoModel.from_pretrained(path, **kwargs)
     if layers is None:
         return backbone
     # made in its dtype: a later cast would also round float32 buffers (rotary frequencies)

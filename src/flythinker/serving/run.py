@@ -19,6 +19,7 @@ from flythinker.generation.backends.remote import RemoteEngine
 from flythinker.generation.write import text_writer
 from flythinker.hardware import Precision, as_dtype
 from flythinker.model.config import context_length
+from flythinker.model.quantization import Quantization
 from flythinker.model_folder import load_model_folder, load_tokenizer, read_prompt
 from flythinker.serving.app import create_app
 from flythinker.serving.ops.vllm_server import vllm_server
@@ -56,10 +57,15 @@ def run_server(
 
 
 def local_engine(
-    model: str, dtype: Precision, slots: int, prefix_bytes: int, max_queue: int
+    model: str,
+    dtype: Precision,
+    slots: int,
+    prefix_bytes: int,
+    max_queue: int,
+    quantization: Quantization | None = None,
 ) -> Engine:
     """Load a model into an engine of this process."""
-    personal = load_model_folder(model, dtype=as_dtype(dtype))
+    personal = load_model_folder(model, dtype=as_dtype(dtype), quantization=quantization)
     return LocalEngine(text_writer(personal, slots, prefix_bytes), max_queue)
 
 

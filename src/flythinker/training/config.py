@@ -14,6 +14,7 @@ from flythinker.data.prompt import PromptConfig
 from flythinker.errors import FlyThinkerError
 from flythinker.hardware import hardware, processor, warn_if_slow
 from flythinker.model.config import Injection, Projection
+from flythinker.model.quantization import Quantization
 from flythinker.yaml_config import apply_override, build_section, check_keys, read_yaml
 
 
@@ -29,6 +30,8 @@ class ModelSection:
         vocabulary: of the tokenizer that parts from scratch get, made of the texts of `data.train`.
         reasoner_layers: keep only the Reasoner's first N layers.
         dtype: of the weights in memory and on disk.
+        quantization: load the parts in 4 bits (`nf4`) or 8 (`int8`), which LoRA leaves as they are;
+            the finished model is whole again, in `dtype`. Needs bitsandbytes.
         attn_implementation: as in transformers (`sdpa`, `eager`, `flash_attention_2`, …); default:
             what transformers chooses. For short rows on a CPU, `eager` is the fastest.
     """
@@ -42,6 +45,7 @@ class ModelSection:
     projection: Projection = "pad"
     share_embeddings: bool = False
     dtype: Literal["float32", "bfloat16"] = "float32"
+    quantization: Quantization | None = None
     attn_implementation: str | None = None
 
     def __post_init__(self) -> None:
@@ -54,6 +58,8 @@ class ModelSection:
             raise ValueError("vocabulary is for models from scratch; a named one brings its own")
         if scratch and self.reasoner_layers is not None:
             raise ValueError("reasoner_layers is for named models; set the layers of reasoner")
+        if scratch and self.quantization is not None:
+            raise ValueError("quantization is for named models; one from scratch is trained whole")
 
     def pretrained(self) -> str:
         """The name of the Generator, for what writes with it untrained.
@@ -240,5 +246,9 @@ def parse_config(raw: dict[str, Any], path: str, overrides: Iterable[str] = ()) 
         raise FlyThinkerError(
             f"{path}: with prompt.reasoner_k the Reasoner has a prompt of its own, whose thoughts "
             "have no place in the Generator's: set model.injection to global or output"
+        )
+    if config.model.quantization is not None and config.lora is None:
+        raise FlyThinkerError(
+            f"{path}: model.quantization: rounded weights cannot be trained; add a section lora"
         )
     return config

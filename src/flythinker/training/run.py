@@ -3,7 +3,7 @@
 import json
 import shutil
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, fields, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -27,8 +27,9 @@ from flythinker.data.example import Example, read_examples, sample_examples
 from flythinker.data.prompt import PromptConfig
 from flythinker.disk import named_when_full
 from flythinker.errors import FlyThinkerError
-from flythinker.hardware import choose_dtype
+from flythinker.hardware import choose_dtype, native_dtype
 from flythinker.model import FlyThinkerForCausalLM
+from flythinker.model.quantization import quantization_config
 from flythinker.model_folder import load_tokenizer, save_model_folder
 from flythinker.runs import claim
 from flythinker.training.config import LoraSection, ModelSection, RunConfig
@@ -134,6 +135,8 @@ def _save(
     if state is not None:
         model = build_model(config.model, config.lora, trainer.processing_class)
         model.load_state_dict(state)
+    elif config.model.quantization is not None:
+        model = _in_full_precision(model, config)
     training = {
         "log_history": trainer.state.log_history,
         "steps": trainer.state.global_step,
@@ -143,6 +146,14 @@ def _save(
         "settings": {name: getattr(config.training, name) for name in _SHOWN},
     }
     save_model_folder(folder, model, trainer.processing_class, config.prompt, training)
+
+
+def _in_full_precision(trained: nn.Module, config: RunConfig) -> PreTrainedModel:
+    """What was trained, on the parts as they were before they were quantized."""
+    model = build_model(replace(config.model, quantization=None), config.lora)
+    learned = {name: p.cpu() for name, p in trained.named_parameters() if p.requires_grad}
+    model.load_state_dict(learned, strict=False)
+    return model
 
 
 def build_trainer(config: RunConfig, recipe: Recipe = DEFAULT_RECIPE) -> FlyThinkerTrainer:
@@ -242,11 +253,14 @@ def build_model(
     settings = {f.name: getattr(section, f.name) for f in fields(section)}
     del settings["vocabulary"]  # it is the tokenizer's
     settings["dtype"] = choose_dtype(None, getattr(torch, section.dtype), "model.dtype")
+    quantization = settings.pop("quantization")
     if section.reasoner is None and section.fusion_weight != 0:
         raise FlyThinkerError(
             "model: without a reasoner this is SFT: set model.fusion_weight to 0 (or name one)"
         )
     try:
+        if quantization is not None:
+            settings["quantization_config"] = quantization_config(quantization, native_dtype())
         for part, auto in (("generator", AutoModelForCausalLM), ("reasoner", AutoModel)):
             if isinstance(sizes := settings[part], Sizes):
                 assert tokenizer is not None
@@ -255,8 +269,11 @@ def build_model(
         model = FlyThinkerForCausalLM.from_generator_reasoner_pretrained(**settings)
     except (ValueError, OSError) as error:
         raise FlyThinkerError(f"model: {error}") from error
-    if lora is None:
-        return model
+    return model if lora is None else with_adapters(model, lora)
+
+
+def with_adapters(model: PreTrainedModel, lora: LoraSection) -> PreTrainedModel:
+    """LoRA's adapters on both parts; a linear projection is trained whole."""
     from peft import LoraConfig, get_peft_model
 
     # "all-linear" would adapt routers too, which give more than one tensor

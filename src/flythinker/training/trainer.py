@@ -78,15 +78,7 @@ class FlyThinkerTrainer(Trainer):
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
-        model = self.model
-        for part, frozen in (
-            ("generator", self.args.freeze_generator),
-            ("reasoner", self.args.freeze_reasoner),
-        ):
-            if frozen:
-                for name, parameter in model.named_parameters():
-                    if part_of(name) == part:
-                        parameter.requires_grad_(False)
+        freeze(self.model, self.args)
         self.add_callback(_EpochOrder())
         self._lines = ProgressLines()
         if not in_terminal():
@@ -196,6 +188,20 @@ class FlyThinkerTrainer(Trainer):
         # the Generator's row alone: whatever the Reasoner reads, the order of the data is the same
         lengths = [len(row["input_ids"]) for row in dataset]
         return EpochSeededSampler(batch, lengths, seed, whole_batches)
+
+
+def freeze(model: nn.Module, args: FlyThinkerTrainingArguments) -> None:
+    """Leave the parts as they are that `args` say."""
+    frozen = {"generator": args.freeze_generator, "reasoner": args.freeze_reasoner}
+    for name, parameter in model.named_parameters():
+        if frozen.get(part_of(name)):
+            parameter.requires_grad_(False)
+
+
+def checkpoint_activations(model: nn.Module) -> None:
+    """What the Trainer does of itself with `gradient_checkpointing`, in every transformers."""
+    enable = getattr(model, "activation_checkpointing_enable", None)
+    (enable or model.gradient_checkpointing_enable)({"use_reentrant": False})
 
 
 def part_of(parameter_name: str) -> str:

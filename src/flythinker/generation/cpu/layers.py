@@ -111,6 +111,8 @@ def can_be_fused(part: Any) -> bool:
         and not getattr(config, "sliding_window", None)
         and part.device.type == "cpu"
         and getattr(config, "hidden_act", "silu") == "silu"
+        # rounded weights cannot be joined
+        and all(type(each) is nn.Linear for each in part.modules() if isinstance(each, nn.Linear))
     )
 
 
