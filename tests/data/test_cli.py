@@ -29,6 +29,30 @@ def test_build_folder_writes_three_files_that_pass_the_check(tmp_path):
     assert invoke("check", *files).exit_code == 0
 
 
+def test_build_folder_says_what_was_read_skipped_and_assumed(tmp_path):
+    texts = tmp_path / "texts"
+    texts.mkdir()
+    words = " ".join(f"word{n}" for n in range(100))
+    for day in ("2024-05-01", "2024-05-02"):
+        (texts / f"{day}.md").write_text(f"It begins here and now. {day} {words}.")
+    (texts / "odd.md").write_text("---\ndate: 01/05/2024\n---\nText.")
+    (texts / "gone.md").symlink_to(texts / "nowhere")
+    build = ["build", "folder", "--path", texts, "--out", tmp_path / "out"]
+
+    said = invoke(*build).stderr
+    for part in (
+        "2024-05-01 to 2024-05-02",
+        "1 without",
+        "gone.md: a link to nothing",
+        "odd.md: 'date: 01/05/2024': day or month first? say --day-first or --month-first",
+        "assumed: all texts are one person's, 'texts'",
+    ):
+        assert part in said
+    assert "01/05/2024" not in invoke(*build, "--day-first", "--user", "me").stderr
+    assert read_examples(tmp_path / "out" / "train.jsonl")[0].user_id == "me"
+    assert "a link to nothing" in str(invoke(*build, "--strict").exception)
+
+
 def test_build_longlamp_reads_local_files(tmp_path):
     record = {"author": "bob", "input": "Write.", "output": "Snow.", "profile": []}
     (tmp_path / "train.jsonl").write_text(json.dumps(record))

@@ -3,7 +3,9 @@ from datetime import datetime
 
 import pytest
 
-from flythinker.data.folder import examples_from_documents, read_folder, read_users
+from flythinker.data.folder import examples_from_documents, read_users
+from flythinker.data.sources.read import read_path
+from flythinker.data.sources.reading import Reading
 from flythinker.errors import FlyThinkerError
 
 
@@ -28,7 +30,7 @@ def test_title_and_date_come_from_front_matter_heading_name_or_file_time(tmp_pat
     write(tmp_path, "image.png", "no text")
     write(tmp_path, "empty.md", "---\ntitle: Nothing\n---\n")
 
-    documents = read_folder(tmp_path)
+    documents = read_path(tmp_path, Reading())
 
     assert [(d.date, d.title, d.text) for d in documents] == [
         ("2020-03-04", "Later", "Words before.\n\n## Later\n\nMore."),
@@ -49,25 +51,21 @@ def test_sub_folders_are_users_only_when_there_are_no_files(tmp_path):
     assert len(users[tmp_path.name]) == 3
 
 
-@pytest.mark.parametrize(
-    ("name", "content", "message"),
-    [
-        ("a.txt", b"caf\xe9", "a.txt: not UTF-8 text; save it as UTF-8"),
-        ("a.md", b"---\ntitle: [\n---\nText.", "a.md: the front matter is not valid YAML"),
-        ("a.md", b"---\ndate: May\n---\nText.", "front matter 'date': expected 2024-05-01, got"),
-        ("a.pdf", b"x", "no .txt or .md file with text in it"),
-    ],
-)
-def test_a_file_that_cannot_be_read_is_named(tmp_path, name, content, message):
-    (tmp_path / name).write_bytes(content)
+def test_one_person_of_sub_folders_by_name_and_empty_folders_are_nothing(tmp_path):
+    write(tmp_path, "ada/a.txt", "A.")
+    write(tmp_path, "bob/picture.png", "no text")
+    (tmp_path / "empty").mkdir()
+    reading = Reading()
 
-    with pytest.raises(FlyThinkerError, match=message.replace("(", r"\(")):
-        read_folder(tmp_path)
+    assert list(read_users(tmp_path, reading=reading)) == ["ada"]
+    assert "each sub-folder is a person; --user NAME makes one person of all" in reading.assumed
+    assert [d.text for d in read_users(tmp_path, "me")["me"]] == ["A."]
 
 
-def test_a_missing_folder_is_named(tmp_path):
-    with pytest.raises(FlyThinkerError, match="nowhere: no such folder"):
-        read_folder(tmp_path / "nowhere")
+@pytest.mark.parametrize("path", ["nowhere", "."])
+def test_a_missing_or_empty_folder_is_named(tmp_path, path):
+    with pytest.raises(FlyThinkerError, match=r"no such folder|no text in it"):
+        read_users(tmp_path / path)
 
 
 def test_a_folder_becomes_examples_from_earlier_texts(tmp_path):

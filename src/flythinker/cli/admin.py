@@ -13,11 +13,13 @@ from rich.console import Console
 from rich.table import Table
 
 from flythinker.cli.options import Json
+from flythinker.cli.reading import DayFirst, Strict, print_reading
 from flythinker.data.example import Document
 from flythinker.errors import FlyThinkerError
 from flythinker.serving.settings import DEFAULT_DATABASE, DEFAULT_TENANT
 
 if TYPE_CHECKING:
+    from flythinker.data.sources.reading import Reading
     from flythinker.serving.storage.store import Store
 
 keys_app = typer.Typer(no_args_is_help=True, help="API keys of a server, each of one tenant.")
@@ -78,7 +80,7 @@ def revoke(
     name="import", epilog="Example: flythinker users import my-texts/ --user me --tenant acme"
 )
 def import_users(
-    path: Annotated[Path, typer.Argument(help="Past texts: a folder, a .txt, .md or .jsonl file.")],
+    path: Annotated[Path, typer.Argument(help="Past texts: a folder or a file (docs/import.md).")],
     user: Annotated[
         str | None, typer.Option(help="Whose; default: each sub-folder is a user's.")
     ] = None,
@@ -87,11 +89,16 @@ def import_users(
         int, typer.Option("--max-documents-per-user", help="As for `serve`.", min=1)
     ] = 10_000,
     database: Database = DEFAULT_DATABASE,
+    strict: Strict = False,
+    day_first: DayFirst = None,
 ) -> None:
     """Store users' past texts; a text that is there already stays one."""
+    from flythinker.data.sources.reading import Reading
     from flythinker.serving.errors import TooManyDocuments
 
-    writings = _writings(path, user)  # first of all: a wrong path makes no database
+    reading = Reading(strict, day_first)
+    writings = _writings(path, user, reading)  # first of all: a wrong path makes no database
+    print_reading(reading)
     store = _open(database)
     for name, documents in writings.items():
         try:
@@ -107,17 +114,16 @@ def _open(database: str) -> "Store":
     return Store.open(database)
 
 
-def _writings(path: Path, user: str | None) -> dict[str, list[Document]]:
+def _writings(path: Path, user: str | None, reading: "Reading") -> dict[str, list[Document]]:
     """The texts of each user, as ids and texts that the server's routes take as well."""
     import re
 
     from flythinker.data.folder import read_users
-    from flythinker.data.history import read_history
     from flythinker.serving.api.fields import MAX_USER_CHARS, USER_PATTERN
 
     if user is None and not path.is_dir():
         raise typer.BadParameter(f"--user says whose {path} is; only a folder may do without")
-    writings = {user: read_history(path)} if user is not None else read_users(path)
+    writings = read_users(path, user, reading)
     for name, documents in writings.items():
         if not re.match(USER_PATTERN, name) or len(name) > MAX_USER_CHARS:
             raise FlyThinkerError(

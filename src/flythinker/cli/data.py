@@ -10,6 +10,7 @@ from rich.console import Console
 from rich.table import Table
 
 from flythinker.cli.options import Json
+from flythinker.cli.reading import DayFirst, Strict, print_reading
 from flythinker.data.check import check_example, describe
 from flythinker.data.example import (
     Example,
@@ -23,6 +24,7 @@ from flythinker.data.folder import examples_from_documents, read_users
 from flythinker.data.longlamp import LongLampConfig, build_longlamp
 from flythinker.data.novels import build_novels
 from flythinker.data.sotu import SotuSplit, build_sotu
+from flythinker.data.sources.reading import Reading
 from flythinker.disk import require_room
 from flythinker.errors import FlyThinkerError
 from flythinker.progress import track
@@ -68,10 +70,18 @@ def build_longlamp_files(
 )
 def build_folder_files(
     out: Out,
-    path: Annotated[Path, typer.Option(help="Folder of .txt and .md files, or of user folders.")],
+    path: Annotated[Path, typer.Option(help="Your texts (docs/import.md), or users' folders.")],
+    user: Annotated[
+        str | None, typer.Option(help="Whose; default: each sub-folder is a user's.")
+    ] = None,
+    strict: Strict = False,
+    day_first: DayFirst = None,
 ) -> None:
     """Your own texts: each is asked for from the ones you wrote before it."""
-    _write(out, examples_from_documents(read_users(path)), None)
+    reading = Reading(strict, day_first)
+    writings = read_users(path, user, reading)
+    print_reading(reading)
+    _write(out, examples_from_documents(writings), None)
 
 
 @build.command(

@@ -19,10 +19,12 @@ from flythinker.cli.options import (
     RayAddress,
     ShardRows,
 )
+from flythinker.cli.reading import DayFirst, Strict, print_problems
 
 if TYPE_CHECKING:
     from flythinker.data.example import Document
     from flythinker.data.prompt import Prompt
+    from flythinker.data.sources.reading import Reading
     from flythinker.model_folder import PersonalModel
 
 app = typer.Typer()
@@ -45,7 +47,7 @@ def write(
         Path | None, typer.Option(help="Data file that knows the user; default: the model's own.")
     ] = None,
     history: Annotated[
-        Path | None, typer.Option(help="Or past texts: a folder, a .txt, .md or .jsonl file.")
+        Path | None, typer.Option(help="Or past texts: a folder or a file (docs/import.md).")
     ] = None,
     max_new_tokens: MaxNewTokens = 512,
     temperature: Temperature = 0.8,
@@ -53,10 +55,13 @@ def write(
     seed: Seed = 0,
     dtype: Dtype = "auto",
     quantization: Quantized = None,
+    strict: Strict = False,
+    day_first: DayFirst = None,
 ) -> None:
     """Write one text as a user would; it streams."""
     from flythinker.data.example import Example
     from flythinker.data.prompt import build_prompt
+    from flythinker.data.sources.reading import Reading
     from flythinker.generation.sampling import Sampling
     from flythinker.generation.write import text_writer
     from flythinker.hardware import as_dtype
@@ -65,7 +70,9 @@ def write(
     if (user is None) == (history is None):
         raise typer.BadParameter("give either --user or --history")
     personal = load_model_folder(model, dtype=as_dtype(dtype), quantization=quantization)
-    documents = _past_texts(personal, history, data, user)
+    reading = Reading(strict, day_first)
+    documents = _past_texts(personal, history, data, user, reading)
+    print_problems(reading)
     example = Example(user or "me", query, "", tuple(documents))
     prompt = build_prompt(example, personal.tokenizer, personal.prompt)
     Console(stderr=True, style="dim").print(_what_was_read(personal, prompt, documents))
@@ -76,12 +83,16 @@ def write(
 
 
 def _past_texts(
-    personal: "PersonalModel", history: Path | None, data: Path | None, user: str | None
+    personal: "PersonalModel",
+    history: Path | None,
+    data: Path | None,
+    user: str | None,
+    reading: "Reading",
 ) -> "list[Document]":
     from flythinker.data.history import history_of_user, read_history
 
     if history is not None:
-        return read_history(history)
+        return read_history(history, reading)
     recorded = personal.training.get("data", {})
     file = data or recorded.get("validation") or recorded.get("train")
     if file is None:

@@ -3,29 +3,19 @@
 import difflib
 from pathlib import Path
 
-from flythinker.data.example import Document, read_documents, read_examples
-from flythinker.data.folder import read_document, read_folder
+from flythinker.data.example import Document, read_examples
+from flythinker.data.sources.read import read_path
+from flythinker.data.sources.reading import Reading
 from flythinker.errors import FlyThinkerError
 
 
-def read_history(path: Path) -> list[Document]:
-    """Past texts of one person, oldest first: a folder, a `.txt`, `.md` or `.jsonl` file.
-
-    A `.jsonl` line is a `Document`: `{"text", "title", "date"}`. An empty file gives none.
+def read_history(path: Path, reading: Reading | None = None) -> list[Document]:
+    """Past texts of one person, oldest first, from all that `read_path` reads.
 
     Raises:
-        FlyThinkerError: no such path, another kind of file, or a malformed line.
+        FlyThinkerError: no such path, another kind of file, or nothing in it that can be read.
     """
-    if path.is_dir():
-        return read_folder(path)
-    if not path.is_file():
-        raise FlyThinkerError(f"{path}: no such file or folder")
-    if path.suffix.lower() == ".jsonl":
-        return sorted(read_documents(path), key=lambda document: document.date)
-    if path.suffix.lower() in (".txt", ".md"):
-        document = read_document(path)
-        return [document] if document else []
-    raise FlyThinkerError(f"{path}: give a folder, or a .txt, .md or .jsonl file of past texts")
+    return read_path(path, reading if reading is not None else Reading())
 
 
 def history_of_user(data: Path, user_id: str) -> list[Document]:

@@ -16,7 +16,7 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from flythinker.data.batch import Row, encode_prompt
 from flythinker.data.example import Example
-from flythinker.data.folder import read_document
+from flythinker.data.history import read_history
 from flythinker.data.prompt import build_prompt, end_of_turn_id
 from flythinker.errors import FlyThinkerError
 from flythinker.generation.effects import NearWords, kl_nats
@@ -77,8 +77,8 @@ def choose(
     if index < len(theirs):
         if text is None:
             return theirs[index]
-        document = read_document(text)
-        return replace(theirs[index], target=document.text if document else "")
+        written = "\n\n".join(document.text for document in read_history(text))
+        return replace(theirs[index], target=written)
     if not theirs:
         known = ", ".join(sorted({example.user_id for example in examples})[:5])
         raise FlyThinkerError(f"no example by user {user!r} in the data, which has {known}, …")

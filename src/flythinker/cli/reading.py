@@ -1,0 +1,52 @@
+"""Options of the commands that read people's own texts, and how these say what came of it."""
+
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+from rich.console import Console
+from rich.table import Table
+
+if TYPE_CHECKING:
+    from flythinker.data.sources.reading import Reading
+
+Strict = Annotated[
+    bool, typer.Option("--strict", help="Refuse what cannot be read, instead of skipping it.")
+]
+DayFirst = Annotated[
+    bool | None,
+    typer.Option(
+        "--day-first/--month-first", help="How 01/05/2024 is meant; default: such dates are named."
+    ),
+]
+SHOWN = 20
+"""So many files are named in full."""
+
+
+def print_reading(reading: "Reading") -> None:
+    """On standard error: what was read, with dates; what was skipped or assumed, and why."""
+    console = Console(stderr=True, soft_wrap=True, highlight=False)
+    table = Table("read", "texts", "words", "dates")
+    for kind, documents in sorted(reading.documents.items()):
+        dates = sorted(document.date for document in documents if document.date)
+        undated = sum(not document.date for document in documents)
+        parts = [f"{dates[0]} to {dates[-1]}"] if dates else []
+        parts += [f"{undated} without"] if undated else []
+        words = sum(len(document.text.split()) for document in documents)
+        table.add_row(kind, str(len(documents)), str(words), ", ".join(parts))
+    if reading.documents:
+        console.print(table)
+    print_problems(reading)
+
+
+def print_problems(reading: "Reading") -> None:
+    """On standard error: what was skipped, left out or assumed, and why."""
+    console = Console(stderr=True, soft_wrap=True, highlight=False)
+    for title, remarks in (("skipped", reading.skipped), ("note", reading.remarks)):
+        for remark in remarks[:SHOWN]:
+            console.print(f"{title}: {remark.where}: {remark.what}", markup=False)
+        if len(remarks) > SHOWN:
+            console.print(f"{title}: {len(remarks) - SHOWN} more")
+    for title, counts in (("left out", reading.left_out), ("assumed", reading.assumed)):
+        for what, count in sorted(counts.items()):
+            times = f" ({count} times)" if count > 1 else ""
+            console.print(f"{title}: {what}{times}", markup=False)
