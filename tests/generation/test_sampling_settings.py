@@ -3,9 +3,9 @@
 from dataclasses import replace
 
 import pytest
-from transformers import GenerationConfig
 from writers import GREEDY, alone, finish, make_writer
 
+from flythinker.data.prompt import end_of_turn_id
 from flythinker.generation.sampling import Sampling
 
 LONG = Sampling(24, temperature=1.0, seed=7)
@@ -60,8 +60,7 @@ def test_drafts_change_nothing(personal, prompts, settings):
 
 
 def test_a_text_that_ignores_its_end_goes_on_past_it(personal, prompts):
-    eos = GenerationConfig.from_model_config(personal.model.config).eos_token_id
-    eos = personal.tokenizer.eos_token_id if eos is None else eos
+    eos = end_of_turn_id(personal.tokenizer)
     writer = make_writer(personal, slots=1)
     sampling = replace(GREEDY, ignore_eos=True, logit_bias=((eos, 100.0),))
     writing = writer.submit(prompts[0], sampling)

@@ -10,12 +10,16 @@ from pathlib import Path
 import pytest
 from browsing import open_browser
 from playwright.sync_api import Browser
-from serving_app import make_engine
+from serving_app import make_engine, serve
 from sqlalchemy import create_engine, text
 
+from flythinker.data.example import Document
+from flythinker.data.prompt import PromptConfig
 from flythinker.generation.backends.local import LocalEngine
 from flythinker.model_folder import PersonalModel, load_tokenizer
+from flythinker.serving.settings import DEFAULT_TENANT
 from flythinker.serving.storage.store import Store
+from flythinker.training.config import ModelSection
 from flythinker.training.run import build_model
 
 
@@ -25,6 +29,25 @@ def personal(configure) -> PersonalModel:
     config = configure("model.projection=pad")
     tokenizer = load_tokenizer(config.model.generator)
     return PersonalModel(build_model(config.model, None).eval(), tokenizer, config.prompt, {})
+
+
+@pytest.fixture(scope="module")
+def tiny(backbone) -> PersonalModel:
+    """As `personal`, for all tests of a file."""
+    section = ModelSection(str(backbone), str(backbone), reasoner_layers=1)
+    prompt = PromptConfig(k=2, profile_tokens=60, query_tokens=40, response_tokens=120)
+    model = build_model(section, None).eval()
+    return PersonalModel(model, load_tokenizer(str(backbone)), prompt, {})
+
+
+@pytest.fixture(scope="module")
+def url(tiny, tmp_path_factory) -> Iterator[str]:
+    """A server with it, where "ann" has writings."""
+    store = Store.open(f"sqlite:///{tmp_path_factory.mktemp('store')}/store.db")
+    store.add(DEFAULT_TENANT, "ann", [Document("We went to Zanzibar.")], 10)
+    with serve(make_engine(tiny), store) as url:
+        yield url
+    store.close()
 
 
 @pytest.fixture(scope="session")

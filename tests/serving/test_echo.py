@@ -2,19 +2,9 @@
 
 import httpx
 import pytest
-from serving_app import client, make_engine, serve
-
-from flythinker.serving.storage.store import Store
+from serving_app import client
 
 TEXT = "The sea was calm – “naïve” \U0001f469\u200d\U0001f467 日本."
-
-
-@pytest.fixture
-def url(personal, tmp_path):
-    store = Store.open(f"sqlite:///{tmp_path}/store.db")
-    with serve(make_engine(personal), store) as url:
-        yield url
-    store.close()
 
 
 def complete(url: str, **fields):
@@ -24,8 +14,8 @@ def complete(url: str, **fields):
     return answer.json()
 
 
-def test_the_text_begins_with_the_prompt(url, personal):
-    ids = personal.tokenizer(TEXT)["input_ids"]
+def test_the_text_begins_with_the_prompt(url, tiny):
+    ids = tiny.tokenizer(TEXT)["input_ids"]
     (written,) = complete(url, prompt=ids, echo=False)["choices"]
     for prompt in (TEXT, ids):
         (choice,) = complete(url, prompt=prompt)["choices"]
@@ -33,8 +23,8 @@ def test_the_text_begins_with_the_prompt(url, personal):
         assert choice["logprobs"] is None
 
 
-def test_log_probabilities_begin_with_the_prompts(url, personal):
-    ids = personal.tokenizer(TEXT)["input_ids"]
+def test_log_probabilities_begin_with_the_prompts(url, tiny):
+    ids = tiny.tokenizer(TEXT)["input_ids"]
     answer = complete(url, prompt=[TEXT, ids], logprobs=1)
     for choice in answer["choices"]:
         shown = choice["logprobs"]
@@ -67,9 +57,9 @@ def test_nothing_but_the_prompt(url):
     assert httpx.post(f"{url}/v1/completions", json=body).status_code == 400
 
 
-def test_a_continuation_is_as_likely_as_lm_eval_reads_it(url, personal):
+def test_a_continuation_is_as_likely_as_lm_eval_reads_it(url, tiny):
     """Its `parse_logprobs`: what is between the context and the one token that is written."""
-    context = personal.tokenizer(TEXT)["input_ids"]
+    context = tiny.tokenizer(TEXT)["input_ids"]
     body = {"max_tokens": 1, "logprobs": 1, "seed": 1234}
     written = complete(url, prompt=context, return_token_ids=True, **body)["choices"][0]
     greedy = written["token_ids"]

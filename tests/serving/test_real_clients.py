@@ -3,20 +3,11 @@
 import httpx
 import pytest
 from openai.types.chat import ChatCompletionMessage
-from serving_app import client, make_engine, serve
+from serving_app import client
 
 from flythinker.serving.api.schemas import ChatRequest, CompletionRequest
-from flythinker.serving.storage.store import Store
 
 ASKED = {"role": "user", "content": "Write about the navy."}
-
-
-@pytest.fixture
-def url(personal, tmp_path):
-    store = Store.open(f"sqlite:///{tmp_path}/store.db")
-    with serve(make_engine(personal), store) as url:
-        yield url
-    store.close()
 
 
 def chat(url: str, messages: list, **fields) -> httpx.Response:
@@ -126,10 +117,10 @@ def test_a_wrong_setting_is_named(url, fields, param):
     assert (answer.status_code, answer.json()["error"]["param"]) == (400, param)
 
 
-def test_the_bytes_of_an_emojis_tokens_are_the_text(url, personal):
+def test_the_bytes_of_an_emojis_tokens_are_the_text(url, tiny):
     """Drawn where a bias leaves nothing else."""
     emoji = "\U0001f469\u200d\U0001f467 é"
-    pieces = personal.tokenizer(emoji, add_special_tokens=False)["input_ids"]
+    pieces = tiny.tokenizer(emoji, add_special_tokens=False)["input_ids"]
     asked = {"logit_bias": dict.fromkeys(map(str, pieces), 100), "max_tokens": 40, "seed": 1}
     asked |= {"temperature": 2, "top_p": 1}
     answer = chat(url, [ASKED], **asked, logprobs=True, top_logprobs=3).json()["choices"][0]

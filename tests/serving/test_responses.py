@@ -4,22 +4,9 @@ import httpx
 import openai
 import pytest
 from openai.types.responses import Response
-from serving_app import client, make_engine, serve
-
-from flythinker.data.example import Document
-from flythinker.serving.settings import DEFAULT_TENANT
-from flythinker.serving.storage.store import Store
+from serving_app import client
 
 ASKED = "Write about the navy."
-
-
-@pytest.fixture
-def url(personal, tmp_path):
-    store = Store.open(f"sqlite:///{tmp_path}/store.db")
-    store.add(DEFAULT_TENANT, "ann", [Document("We went to Zanzibar.")], 10)
-    with serve(make_engine(personal), store) as url:
-        yield url
-    store.close()
 
 
 def respond(url: str, input=ASKED, **options):

@@ -18,20 +18,14 @@ BODIES = {
 }
 
 
-@pytest.fixture
-def store(tmp_path):
-    opened = Store.open(f"sqlite:///{tmp_path}/store.db")
-    yield opened
-    opened.close()
-
-
-@pytest.fixture
-def ask(personal, store):
+@pytest.fixture(scope="module")
+def ask(tiny, tmp_path_factory):
     """`ask(path, headers, **fields)` gives the answer; "Zoë" has writings, as "acme" has it."""
+    store = Store.open(f"sqlite:///{tmp_path_factory.mktemp('store')}/store.db")
     _, key = store.create_key("acme", "front end")
     store.add("acme", "Zoë", [Document("We went to Zanzibar.")], 10)
     settings = replace(SETTINGS, require_keys=True, user_header=HEADER)
-    with serve(make_engine(personal), store, settings) as url:
+    with serve(make_engine(tiny), store, settings) as url:
 
         def post(path: str, headers: list[tuple[str, bytes]] = (), **fields) -> httpx.Response:
             body = BODIES[path] | {"model": "tiny"} | fields
@@ -39,6 +33,7 @@ def ask(personal, store):
             return httpx.post(f"{url}{path}", json=body, headers=sent)
 
         yield post
+    store.close()
 
 
 def read(answer: httpx.Response) -> int:
