@@ -5,15 +5,14 @@ from dataclasses import asdict
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 from transformers import PreTrainedTokenizerBase
 
 from flythinker.comparison.config import CompareSection
+from flythinker.comparison.pooled import by_entry, losses_of, over_users, paired, pool
 from flythinker.comparison.run import TrialResult
 from flythinker.data.example import Example
 from flythinker.evaluation.compare import (
     METRICS,
-    MIN_EXAMPLES,
     Measurements,
     compared,
     measure_texts,
@@ -23,7 +22,7 @@ from flythinker.evaluation.segments import metrics_by_segment
 from flythinker.methods.flythinker import FlyThinker
 from flythinker.progress import track
 from flythinker.scoring.losses import held_out_loss, loss_statistics
-from flythinker.scoring.significance import grouped, paired_difference, ratio
+from flythinker.scoring.significance import paired_difference, ratio
 
 SEGMENT = 100
 """Tokens of a segment of the response."""
@@ -37,9 +36,10 @@ def result_rows(
     """One JSON-able row per entry: `name`, `label`, `seeds` and `metrics`.
 
     Each cell of `metrics` has the fields of `compared` over all seeds together (a text's scores
-    are summed over the seeds before texts are resampled), `per_seed` values, their standard
-    deviation `sd` (None for one seed), `against`, the label of the entry that `difference` is to,
-    and `over_users`, the same difference with users resampled (None for fewer than 10 of them).
+    are summed over the seeds before texts are resampled), its difference over the seeds of both;
+    `per_seed` values, their standard deviation `sd` (None for one seed), `against`, the label of
+    the entry that `difference` is to, and `over_users`, the same difference with users resampled
+    (None for fewer than 10 of them).
     """
     references = [example.target for example in examples]
     apart: dict[str, list[Measurements]] = {}
@@ -60,8 +60,8 @@ def position_rows(
     for start in range(0, longest, SEGMENT):
         reaching = [i for i, length in enumerate(lengths) if length > start]
         apart = {
-            name: [_losses(result, slice(start, start + SEGMENT), reaching) for result in group]
-            for name, group in _by_entry(measured).items()
+            name: [losses_of(result, slice(start, start + SEGMENT), reaching) for result in group]
+            for name, group in by_entry(measured).items()
         }
         segments.append(
             {
@@ -105,7 +105,7 @@ def segment_rows(
     for i, first in enumerate(next(iter(by_trial.values()), [])):
         apart = {
             name: [by_trial[result.trial.id][i].measured for result in group]
-            for name, group in _by_entry(written).items()
+            for name, group in by_entry(written).items()
         }
         segments.append(
             {
@@ -125,7 +125,7 @@ def personal_rows(measured: Sequence[TrialResult]) -> Rows:
     `Interval` as a dict with its `verdict` (negative = the own history helps = "better").
     """
     rows = []
-    for name, group in _by_entry(measured).items():
+    for name, group in by_entry(measured).items():
         group = [result for result in group if {"own", "swapped", "none"} <= result.losses.keys()]
         if not group:
             continue
@@ -148,18 +148,18 @@ def against_rows(measured: Sequence[TrialResult], examples: Sequence[Example]) -
     """Held-out loss of every entry minus that of each trained baseline, nats/token.
 
     One row per entry: `name`, `label` and `against`, by the label of the baseline (every trained
-    entry that is not FlyThinker): an `Interval` as a dict over all seeds together with its
-    `verdict`, `over_users` as in `result_rows`, `per_seed` (the difference by seed, where both have
-    it) and `lower`, the share of texts whose loss is lower.
+    entry that is not FlyThinker, and has a seed in common): an `Interval` as a dict over the seeds
+    of both together with its `verdict`, `over_users` as in `result_rows`, `per_seed` (the
+    difference by seed) and `lower`, the share of texts whose loss is lower.
     """
     groups = {
         name: [result for result in group if "own" in result.losses]
-        for name, group in _by_entry(measured).items()
+        for name, group in by_entry(measured).items()
         if any("own" in result.losses for result in group)
     }
     users = [example.user_id for example in examples]
-    pooled = {
-        name: pool([_losses(result, slice(None), range(len(users))) for result in group])
+    apart = {
+        name: [losses_of(result, slice(None), range(len(users))) for result in group]
         for name, group in groups.items()
     }
     baselines = [
@@ -172,11 +172,10 @@ def against_rows(measured: Sequence[TrialResult], examples: Sequence[Example]) -
             "name": name,
             "label": group[0].trial.label,
             "against": {
-                groups[other][0].trial.label: _loss_against(
-                    pooled[name], pooled[other], group, groups[other], users
-                )
+                groups[other][0].trial.label: cell
                 for other in baselines
                 if other != name
+                and (cell := _loss_against(apart[name], apart[other], group, groups[other], users))
             },
         }
         for name, group in groups.items()
@@ -184,12 +183,15 @@ def against_rows(measured: Sequence[TrialResult], examples: Sequence[Example]) -
 
 
 def _loss_against(
-    pooled: Measurements,
-    baseline: Measurements,
+    apart: Sequence[Measurements],
+    apart_baseline: Sequence[Measurements],
     group: Sequence[TrialResult],
     other: Sequence[TrialResult],
     users: Sequence[str],
-) -> dict[str, Any]:
+) -> dict[str, Any] | None:
+    pooled, baseline = paired(apart, apart_baseline, group, other)
+    if not pooled:
+        return None
     ours, theirs = pooled["loss"][0], baseline["loss"][0]
     difference = paired_difference(ours, theirs)
     by_seed = {result.trial.seed: held_out_loss(result.losses["own"]) for result in other}
@@ -203,15 +205,6 @@ def _loss_against(
             if result.trial.seed in by_seed
         },
         "lower": float(lower.mean()),
-    }
-
-
-def pool(apart: Sequence[Measurements]) -> Measurements:
-    """Measurements of several seeds as one: their statistics add up, text by text."""
-    common = [metric for metric in apart[0] if all(metric in seed for seed in apart)]
-    return {
-        metric: (np.sum([seed[metric][0] for seed in apart], axis=0), apart[0][metric][1])
-        for metric in common
     }
 
 
@@ -230,26 +223,13 @@ def best_baseline(
     return choose(values, key=lambda name: values[name])
 
 
-def over_users(
-    metric: str, measured: Measurements, baseline: Measurements, users: Sequence[str]
-) -> dict[str, Any] | None:
-    """An `Interval` as a dict with its `verdict`, whole users resampled; None for too few users."""
-    if len(set(users)) < MIN_EXAMPLES:
-        return None
-    statistics, estimator = measured[metric]
-    difference = paired_difference(
-        grouped(statistics, users), grouped(baseline[metric][0], users), estimator
-    )
-    return asdict(difference) | {"verdict": verdict(metric, difference, len(set(users)))}
-
-
 def _compared_rows(
     measured: Sequence[TrialResult],
     apart: dict[str, list[Measurements]],
     section: CompareSection,
     users: Sequence[str] = (),
 ) -> Rows:
-    groups = _by_entry(measured)
+    groups = by_entry(measured)
     pooled = {name: pool(seeds) for name, seeds in apart.items()}
     baselines = [
         name for name, group in groups.items() if not issubclass(group[0].trial.method, FlyThinker)
@@ -259,28 +239,27 @@ def _compared_rows(
         metrics = {}
         for metric in pooled[name]:
             other = section.baseline or best_baseline(pooled, baselines, metric)
-            against = pooled.get(other, {}) if other is not None else {}
+            ours: Measurements = {}
+            theirs: Measurements = {}
+            if other is not None and other in groups and other != name:
+                ours, theirs = paired(apart[name], apart[other], group, groups[other])
             statistics = [seed[metric] for seed in apart[name]]
             values = [float(estimate(rows.sum(axis=0))) for rows, estimate in statistics]
-            cell = compared(metric, pooled[name], against)
+            cell = compared(metric, pooled[name], {})
+            if metric in ours and metric in theirs:
+                difference = compared(metric, ours, theirs)
+                cell |= {key: difference[key] for key in ("difference", "verdict")}
             metrics[metric] = cell | {
                 "per_seed": values,
                 "sd": float(np.std(values, ddof=1)) if len(values) > 1 else None,
                 "against": groups[other][0].trial.label if other in groups else None,
                 "over_users": None
                 if cell["difference"] is None
-                else over_users(metric, pooled[name], against, users),
+                else over_users(metric, ours, theirs, users),
             }
         label = group[0].trial.label
         rows.append({"name": name, "label": label, "seeds": _seeds(group), "metrics": metrics})
     return rows
-
-
-def _by_entry(measured: Sequence[TrialResult]) -> dict[str, list[TrialResult]]:
-    groups: dict[str, list[TrialResult]] = {}
-    for result in measured:
-        groups.setdefault(result.trial.name, []).append(result)
-    return groups
 
 
 def _seeds(group: Sequence[TrialResult]) -> list[int]:
@@ -290,14 +269,7 @@ def _seeds(group: Sequence[TrialResult]) -> list[int]:
 def _measure(
     result: TrialResult, references: Sequence[str], bert_model: str | None
 ) -> Measurements:
-    measurements = _losses(result, slice(None), range(len(references)))
+    measurements = losses_of(result, slice(None), range(len(references)))
     if result.texts is not None:
         measurements |= measure_texts(result.texts, references, bert_model)
     return measurements
-
-
-def _losses(result: TrialResult, part: slice, examples: Sequence[int]) -> Measurements:
-    if "own" not in result.losses:
-        return {}
-    nats: list[NDArray[np.float32]] = [result.losses["own"][i][part] for i in examples]
-    return {"loss": (loss_statistics(nats), ratio)}
