@@ -17,12 +17,13 @@ from flythinker.evaluation.compare import (
     Measurements,
     compared,
     measure_texts,
+    same_unit,
     verdict,
 )
 from flythinker.evaluation.segments import metrics_by_segment
 from flythinker.methods.flythinker import FlyThinker
 from flythinker.progress import track
-from flythinker.scoring.losses import held_out_loss, loss_statistics
+from flythinker.scoring.losses import character_statistics, held_out_loss, loss_statistics
 from flythinker.scoring.significance import grouped, paired_difference, ratio
 
 SEGMENT = 100
@@ -38,8 +39,9 @@ def result_rows(
 
     Each cell of `metrics` has the fields of `compared` over all seeds together (a text's scores
     are summed over the seeds before texts are resampled), `per_seed` values, their standard
-    deviation `sd` (None for one seed), `against`, the label of the entry that `difference` is to,
-    and `over_users`, the same difference with users resampled (None for fewer than 10 of them).
+    deviation `sd` (None for one seed), `against`, the label of the entry that `difference` is to
+    (the best of those with the same tokens, for the loss a token), and `over_users`, the same
+    difference with users resampled (None for fewer than 10 of them).
     """
     references = [example.target for example in examples]
     apart: dict[str, list[Measurements]] = {}
@@ -52,8 +54,16 @@ def result_rows(
 def position_rows(
     measured: Sequence[TrialResult], examples: Sequence[Example], section: CompareSection
 ) -> list[dict[str, Any]]:
-    """Held-out loss by segment: `start`, `end`, `n_examples` and `rows` as in `result_rows`."""
+    """Held-out loss by segment: `start`, `end`, `n_examples` and `rows` as in `result_rows`.
+
+    Entries with other tokens than the first are left out: their segments are other stretches.
+    """
     lengths = [len(nats) for result in measured[:1] for nats in result.losses.get("own", [])]
+    measured = [
+        result
+        for result in measured
+        if "own" not in result.losses or [len(nats) for nats in result.losses["own"]] == lengths
+    ]
     segments = []
     # the token that ends a response of full length would be a segment of its own
     longest = min(max(lengths, default=0), section.response_tokens)
@@ -148,9 +158,9 @@ def against_rows(measured: Sequence[TrialResult], examples: Sequence[Example]) -
     """Held-out loss of every entry minus that of each trained baseline, nats/token.
 
     One row per entry: `name`, `label` and `against`, by the label of the baseline (every trained
-    entry that is not FlyThinker): an `Interval` as a dict over all seeds together with its
-    `verdict`, `over_users` as in `result_rows`, `per_seed` (the difference by seed, where both have
-    it) and `lower`, the share of texts whose loss is lower.
+    entry that is not FlyThinker and has the same tokens): an `Interval` as a dict over all seeds
+    together with its `verdict`, `over_users` as in `result_rows`, `per_seed` (the difference by
+    seed, where both have it) and `lower`, the share of texts whose loss is lower.
     """
     groups = {
         name: [result for result in group if "own" in result.losses]
@@ -177,6 +187,7 @@ def against_rows(measured: Sequence[TrialResult], examples: Sequence[Example]) -
                 )
                 for other in baselines
                 if other != name
+                and same_unit("loss", pooled[name]["loss"][0], pooled[other]["loss"][0])
             },
         }
         for name, group in groups.items()
@@ -220,9 +231,7 @@ def best_baseline(
 ) -> str | None:
     """The candidate with the best value of a metric that has a better direction."""
     values = {
-        name: pooled[name][metric][1](pooled[name][metric][0].sum(axis=0))
-        for name in candidates
-        if metric in pooled[name]
+        name: pooled[name][metric][1](pooled[name][metric][0].sum(axis=0)) for name in candidates
     }
     if not values or METRICS[metric].better is None:
         return None
@@ -258,7 +267,13 @@ def _compared_rows(
     for name, group in groups.items():
         metrics = {}
         for metric in pooled[name]:
-            other = section.baseline or best_baseline(pooled, baselines, metric)
+            alike = [
+                baseline
+                for baseline in baselines
+                if metric in pooled[baseline]
+                and same_unit(metric, pooled[name][metric][0], pooled[baseline][metric][0])
+            ]
+            other = section.baseline or best_baseline(pooled, alike, metric)
             against = pooled.get(other, {}) if other is not None else {}
             statistics = [seed[metric] for seed in apart[name]]
             values = [float(estimate(rows.sum(axis=0))) for rows, estimate in statistics]
@@ -291,6 +306,9 @@ def _measure(
     result: TrialResult, references: Sequence[str], bert_model: str | None
 ) -> Measurements:
     measurements = _losses(result, slice(None), range(len(references)))
+    if "own" in result.losses and result.characters is not None:
+        statistics = character_statistics(result.losses["own"], result.characters)
+        measurements["character_loss"] = statistics, ratio
     if result.texts is not None:
         measurements |= measure_texts(result.texts, references, bert_model)
     return measurements
