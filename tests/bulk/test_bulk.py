@@ -116,6 +116,7 @@ def test_held_out_loss_is_the_local_runs(folder, ten, pool):
     ours = BulkMeasure(replace(pool, actors=1), shard_rows=3)(load, ten)
     local = load()(ten)
     assert ours.settings == local.settings
+    assert ours.characters == local.characters
     for nats, theirs in zip(ours.token_losses, local.token_losses, strict=True):
         np.testing.assert_allclose(nats, theirs, atol=1e-5)
 

@@ -10,13 +10,16 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from transformers import LlamaForCausalLM
 
+from flythinker.backbones.scratch import Sizes, trained_tokenizer
 from flythinker.comparison.config import load_comparison
 from flythinker.comparison.report import write_comparison
 from flythinker.comparison.run import collect, read_test, run
 from flythinker.data.example import write_examples
 from flythinker.data.histories import swap_histories, without_histories
 from flythinker.errors import FlyThinkerError
+from flythinker.model_folder import load_tokenizer
 from flythinker.scoring.losses import load_losses, save_losses
 
 TWO = {"sft": None, "flythinker": None}
@@ -61,6 +64,33 @@ def test_two_methods_over_two_seeds(comparison_file):
         assert words in page
         assert words in markdown
     assert json.loads((results / "report.json").read_text())["results"] == data["results"]
+
+
+def test_entries_with_two_tokenizers_compare_by_character(
+    comparison_file, data, tmp_path, monkeypatch
+):
+    monkeypatch.setenv("FLYTHINKER_CACHE", str(tmp_path / "cache"))
+    tokenizer = load_tokenizer(str(trained_tokenizer(data / "train.jsonl", 270)))
+    LlamaForCausalLM(Sizes(1, 32, 2).config(tokenizer)).save_pretrained(tmp_path / "other")
+    tokenizer.save_pretrained(tmp_path / "other")
+    entry = {"method": "rag", "label": "Other", "set": [f"model.generator={tmp_path / 'other'}"]}
+    path = comparison_file(
+        {"rag": None, "other": entry, "nonpers": None}, response_tokens=400, measure=["loss"]
+    )
+    rows = compared(path)["results"]
+    ours, other, third = (row["metrics"] for row in rows)
+    for metrics in (ours, third):
+        assert metrics["loss"]["against"] in ("RAG", "Non-pers")
+    assert other["loss"]["against"] == "Other"  # nobody else has its tokens
+    assert other["loss"]["difference"] is None
+    differing = [m["character_loss"] for m in (ours, other, third)]
+    assert sum(cell["difference"] is None for cell in differing) == 1  # the best of all three
+    assert len({cell["against"] for cell in differing}) == 1
+    # the token that ends a text is no character
+    characters = sum(len(example.target.strip()) for example in read_test(load_comparison(path)))
+    losses = load_losses(load_comparison(path).results / "other-s1/losses-own.npz")
+    nats = sum(float(one.sum()) for one in losses)
+    assert other["character_loss"]["value"] == pytest.approx(nats / characters, rel=1e-4)
 
 
 def test_nothing_is_measured_twice(comparison_file):

@@ -189,7 +189,7 @@ def test_a_control_that_does_not_write_has_losses_only(comparison_file):
     data = compared(path)
     sft, late = (row["metrics"] for row in data["results"])
     assert {"loss", "rouge1"} <= sft.keys()
-    assert late.keys() == {"loss"}
+    assert late.keys() == {"loss", "character_loss"}
     comparison = load_comparison(path)
     assert not missing_files(comparison, comparison.trials[1])
     figures = measure_efficiency(comparison, read_test(comparison), rounds=1)["entries"]

@@ -94,6 +94,26 @@ def test_positions_compare_segment_by_segment():
     assert second["n_tokens"] == 40 * 50
 
 
+def test_models_of_two_tokenizers_compare_by_character():
+    characters = [len(text) for text in REFERENCES]
+    fine = losses(0)  # many tokens of few nats
+    coarse = [np.full(len(nats) // 2, 1.8 * nats.sum() / (len(nats) // 2)) for nats in fine]
+    results = [
+        MethodResult("fine", token_losses=fine, characters=characters),
+        MethodResult("coarse", token_losses=coarse, characters=characters),
+    ]
+    rows = compare(results, REFERENCES, "fine")
+    by_token, by_character = (rows[1]["metrics"][key] for key in ("loss", "character_loss"))
+    assert by_token["value"] > 3 * rows[0]["metrics"]["loss"]["value"]
+    assert by_token["difference"] is by_token["verdict"] is None
+    nats = sum(one.sum() for one in fine)
+    assert by_character["value"] == pytest.approx(1.8 * nats / sum(characters))
+    assert by_character["difference"]["difference"] == pytest.approx(0.8 * nats / sum(characters))
+    assert by_character["verdict"] == "worse"
+    segments = compare_positions(results, "fine")["coarse"]
+    assert all(segment["difference"] is None for segment in segments)
+
+
 @pytest.mark.parametrize(
     ("results", "baseline", "message"),
     [
@@ -108,6 +128,14 @@ def test_positions_compare_segment_by_segment():
             ],
             "a",
             "a and b measured different tokens",
+        ),
+        (
+            [
+                MethodResult("a", token_losses=losses(0), characters=[70] * 40),
+                MethodResult("b", token_losses=losses(0, range(31, 71)), characters=[71] * 40),
+            ],
+            "a",
+            "by character where no response was cut to its budget",
         ),
     ],
 )

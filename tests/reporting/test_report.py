@@ -36,6 +36,7 @@ def result(name: str, shift: float, n: int = 12) -> MethodResult:
         name=name,
         settings={"learning rate": "5e-5", "fusion weight": shift},
         token_losses=[rng.gamma(2, 1.5, 130 + i) + shift for i in range(n)],
+        characters=[600 + i for i in range(n)],
         predictions=[f"Harbor {i} was built {name}. {ATTACK}" for i in range(n - 1)] + [""],
         training=[{"step": s, "loss": 4 - s / 100} for s in range(10, 60, 10)]
         + [{"step": 30, "eval_loss": 3.7}, {"step": 60, "eval_loss": 3.456}]

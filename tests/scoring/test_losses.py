@@ -2,15 +2,20 @@ import numpy as np
 import pytest
 import torch
 from torch.nn.functional import log_softmax
-from transformers import LlamaConfig, LlamaForCausalLM
+from transformers import AutoTokenizer, LlamaConfig, LlamaForCausalLM
 
 from flythinker import FlyThinkerForCausalLM
 from flythinker.data.batch import IGNORED, Collator, Row
+from flythinker.data.prompt import text_ids
 from flythinker.errors import FlyThinkerError
 from flythinker.scoring.losses import (
+    character_statistics,
     difference_by_position,
     held_out_loss,
+    load_characters,
     loss_by_position,
+    response_characters,
+    save_losses,
     token_losses,
 )
 
@@ -81,6 +86,26 @@ def test_progress_goes_to_stderr_only(model, rows, capsys):
 def test_held_out_loss_weighs_tokens_not_examples():
     losses = [np.array([1, 1, 1], np.float32), np.array([5], np.float32)]
     assert held_out_loss(losses) == pytest.approx(2)
+
+
+def test_characters_are_those_of_the_text_without_its_end(backbone):
+    tokenizer = AutoTokenizer.from_pretrained(backbone)
+    texts = ["naïve – “café”", " two  spaces .", "<|im_end|> typed"]
+    ids = [text_ids(tokenizer, text) for text in texts]
+    ended = [[*row, tokenizer.eos_token_id] for row in ids]
+    lengths = [len(text) for text in texts]
+    assert response_characters(ids, tokenizer) == lengths
+    assert response_characters(ended, tokenizer) == lengths
+
+
+def test_characters_are_kept_beside_the_losses(tmp_path):
+    losses = [np.array([1, 2], np.float32), np.array([3], np.float32)]
+    save_losses(tmp_path / "with.npz", losses, [5, 4])
+    save_losses(tmp_path / "without.npz", losses)
+    assert load_characters(tmp_path / "with.npz") == [5, 4]
+    assert load_characters(tmp_path / "without.npz") is None
+    statistics = character_statistics(losses, [5, 4])
+    assert statistics.tolist() == [[3, 5], [3, 4]]
 
 
 def test_no_tokens_is_an_error():

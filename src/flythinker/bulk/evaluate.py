@@ -23,4 +23,5 @@ class BulkMeasure:
         results = self.pool.map(load, shards)
         parts = dict(track(results, "Held-out loss", len(shards), unit="/shard"))
         losses = [nats for number in shards for nats in parts[number].token_losses]
-        return replace(parts[0], token_losses=losses)
+        characters = [count for number in shards for count in parts[number].characters]
+        return replace(parts[0], token_losses=losses, characters=characters)

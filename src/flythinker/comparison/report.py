@@ -55,7 +55,17 @@ from flythinker.reporting.sections import choose_examples
 from flythinker.training.run import run_tokenizer
 from flythinker.training.summary import training_seconds
 
-_SHOWN = ("loss", "rouge1", "rouge2", "rougeL", "corpus_bleu", "meteor", "bertscore", "length")
+_SHOWN = (
+    "loss",
+    "character_loss",
+    "rouge1",
+    "rouge2",
+    "rougeL",
+    "corpus_bleu",
+    "meteor",
+    "bertscore",
+    "length",
+)
 
 
 def write_comparison(

@@ -25,7 +25,7 @@ from flythinker.data.histories import without_histories
 from flythinker.data.outputs import read_outputs
 from flythinker.errors import FlyThinkerError
 from flythinker.progress import part
-from flythinker.scoring.losses import load_losses
+from flythinker.scoring.losses import load_characters, load_losses
 
 EXAMPLES = "examples.jsonl"
 """The file in the results that holds what they were measured on, without histories."""
@@ -38,6 +38,8 @@ class TrialResult:
     trial: Trial
     losses: dict[str, list[NDArray[np.float32]]] = field(default_factory=dict)
     """Nats of each response token by name in `HISTORIES`."""
+    characters: list[int] | None = None
+    """Of each response text; `None` where what was measured before does not say."""
     texts: list[str] | None = None
     training: dict[str, Any] = field(default_factory=dict)
 
@@ -92,6 +94,7 @@ def collect(comparison: Comparison, examples: Sequence[Example]) -> list[TrialRe
         for history in HISTORIES:
             if (folder / losses_file(history)).exists():
                 measured.losses[history] = load_losses(folder / losses_file(history))
+                measured.characters = load_characters(folder / losses_file(history))
         if (folder / OUTPUTS).exists():
             measured.texts = read_outputs(folder / OUTPUTS, examples)
         if (folder / TRAINING).exists():

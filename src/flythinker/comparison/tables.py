@@ -16,12 +16,13 @@ from flythinker.evaluation.compare import (
     Measurements,
     compared,
     measure_texts,
+    same_unit,
     verdict,
 )
 from flythinker.evaluation.segments import metrics_by_segment
 from flythinker.methods.flythinker import FlyThinker
 from flythinker.progress import track
-from flythinker.scoring.losses import held_out_loss, loss_statistics
+from flythinker.scoring.losses import character_statistics, held_out_loss, loss_statistics
 from flythinker.scoring.significance import paired_difference, ratio
 
 SEGMENT = 100
@@ -38,8 +39,8 @@ def result_rows(
     Each cell of `metrics` has the fields of `compared` over all seeds together (a text's scores
     are summed over the seeds before texts are resampled), its difference over the seeds of both;
     `per_seed` values, their standard deviation `sd` (None for one seed), `against`, the label of
-    the entry that `difference` is to, and `over_users`, the same difference with users resampled
-    (None for fewer than 10 of them).
+    the entry that `difference` is to (the best of those with the same tokens, for the loss a
+    token), and `over_users`, the same difference with users resampled (None for fewer than 10).
     """
     references = [example.target for example in examples]
     apart: dict[str, list[Measurements]] = {}
@@ -52,8 +53,16 @@ def result_rows(
 def position_rows(
     measured: Sequence[TrialResult], examples: Sequence[Example], section: CompareSection
 ) -> list[dict[str, Any]]:
-    """Held-out loss by segment: `start`, `end`, `n_examples` and `rows` as in `result_rows`."""
+    """Held-out loss by segment: `start`, `end`, `n_examples` and `rows` as in `result_rows`.
+
+    Entries with other tokens than the first are left out: their segments are other stretches.
+    """
     lengths = [len(nats) for result in measured[:1] for nats in result.losses.get("own", [])]
+    measured = [
+        result
+        for result in measured
+        if "own" not in result.losses or [len(nats) for nats in result.losses["own"]] == lengths
+    ]
     segments = []
     # the token that ends a response of full length would be a segment of its own
     longest = min(max(lengths, default=0), section.response_tokens)
@@ -148,9 +157,9 @@ def against_rows(measured: Sequence[TrialResult], examples: Sequence[Example]) -
     """Held-out loss of every entry minus that of each trained baseline, nats/token.
 
     One row per entry: `name`, `label` and `against`, by the label of the baseline (every trained
-    entry that is not FlyThinker, and has a seed in common): an `Interval` as a dict over the seeds
-    of both together with its `verdict`, `over_users` as in `result_rows`, `per_seed` (the
-    difference by seed) and `lower`, the share of texts whose loss is lower.
+    entry that is not FlyThinker, has the same tokens and a seed in common): an `Interval` as a dict
+    over the seeds of both together with its `verdict`, `over_users` as in `result_rows`, `per_seed`
+    (the difference by seed) and `lower`, the share of texts whose loss is lower.
     """
     groups = {
         name: [result for result in group if "own" in result.losses]
@@ -175,6 +184,7 @@ def against_rows(measured: Sequence[TrialResult], examples: Sequence[Example]) -
                 groups[other][0].trial.label: cell
                 for other in baselines
                 if other != name
+                and same_unit("loss", apart[name][0]["loss"][0], apart[other][0]["loss"][0])
                 and (cell := _loss_against(apart[name], apart[other], group, groups[other], users))
             },
         }
@@ -213,9 +223,7 @@ def best_baseline(
 ) -> str | None:
     """The candidate with the best value of a metric that has a better direction."""
     values = {
-        name: pooled[name][metric][1](pooled[name][metric][0].sum(axis=0))
-        for name in candidates
-        if metric in pooled[name]
+        name: pooled[name][metric][1](pooled[name][metric][0].sum(axis=0)) for name in candidates
     }
     if not values or METRICS[metric].better is None:
         return None
@@ -238,7 +246,13 @@ def _compared_rows(
     for name, group in groups.items():
         metrics = {}
         for metric in pooled[name]:
-            other = section.baseline or best_baseline(pooled, baselines, metric)
+            alike = [
+                baseline
+                for baseline in baselines
+                if metric in pooled[baseline]
+                and same_unit(metric, apart[name][0][metric][0], apart[baseline][0][metric][0])
+            ]
+            other = section.baseline or best_baseline(pooled, alike, metric)
             ours: Measurements = {}
             theirs: Measurements = {}
             if other is not None and other in groups and other != name:
@@ -270,6 +284,9 @@ def _measure(
     result: TrialResult, references: Sequence[str], bert_model: str | None
 ) -> Measurements:
     measurements = losses_of(result, slice(None), range(len(references)))
+    if "own" in result.losses and result.characters is not None:
+        statistics = character_statistics(result.losses["own"], result.characters)
+        measurements["character_loss"] = statistics, ratio
     if result.texts is not None:
         measurements |= measure_texts(result.texts, references, bert_model)
     return measurements

@@ -15,7 +15,7 @@ from flythinker.files import atomic_write
 from flythinker.generation.files import generate_file
 from flythinker.methods.base import Method
 from flythinker.runs import claim
-from flythinker.scoring.losses import save_losses
+from flythinker.scoring.losses import response_characters, save_losses
 
 OUTPUTS = "outputs.jsonl"
 TRAINING = "training.json"
@@ -59,7 +59,9 @@ def run_trial(comparison: Comparison, trial: Trial, examples: Sequence[Example])
         prompts = method.prompts(given(examples))
         if losses_file(history) in missing:
             losses = method.losses(prompts, comparison.section.loss_batch_size)
-            save_losses(results / losses_file(history), losses)
+            responses = [prompt.response_ids for prompt in prompts]
+            characters = response_characters(responses, method.personal.tokenizer)
+            save_losses(results / losses_file(history), losses, characters)
         if write:
             generate_file(
                 prompts,

@@ -9,7 +9,12 @@ from numpy.typing import NDArray
 
 from flythinker.errors import FlyThinkerError
 from flythinker.progress import track
-from flythinker.scoring.losses import difference_by_position, loss_by_position, loss_statistics
+from flythinker.scoring.losses import (
+    character_statistics,
+    difference_by_position,
+    loss_by_position,
+    loss_statistics,
+)
 from flythinker.scoring.metrics import bleu_from_statistics, bleu_statistics, text_metrics
 from flythinker.scoring.significance import (
     Estimator,
@@ -29,6 +34,8 @@ class MethodResult:
     settings: dict[str, Any] = field(default_factory=dict)
     token_losses: list[NDArray[np.float32]] | None = None
     """Nats of each response token, one array per example; None: no held-out loss."""
+    characters: list[int] | None = None
+    """Of each response text whose tokens were measured; None: not known."""
     predictions: list[str] | None = None
     """One text per example; None: no text metrics."""
     training: list[dict[str, Any]] = field(default_factory=list)
@@ -47,6 +54,7 @@ class Metric:
 
 METRICS = {
     "loss": Metric("Held-out loss", "lower", decimals=3, unit="nats/token"),
+    "character_loss": Metric("Loss a character", "lower", decimals=4, unit="nats/character"),
     "rouge1": Metric("ROUGE-1", "higher"),
     "rouge2": Metric("ROUGE-2", "higher"),
     "rougeL": Metric("ROUGE-L", "higher"),
@@ -76,11 +84,12 @@ def compare(
     `empty_predictions` (None without predictions) and `metrics`, which maps the keys of `METRICS`
     that could be measured to `value`, `low`, `high`, `difference` and `verdict`. `difference` (an
     `Interval` as a dict: 95 %, paired bootstrap) and `verdict` ("better", "worse", "unclear", or
-    "neutral" where no direction is good) are None for the baseline and where it lacks the metric.
+    "neutral" where no direction is good) are None for the baseline, and where it lacks the metric
+    or was measured on other tokens (`same_unit`): between tokenizers losses compare by character.
     `bert_model` is the encoder of BERTScore, see `text_metrics`.
 
     Raises `FlyThinkerError` for an unknown baseline, doubled names, results that are not about
-    the same examples and tokens, or a `bert_model` that cannot be loaded.
+    the same examples and texts, or a `bert_model` that cannot be loaded.
     """
     _check(results, references, baseline)
     measured = {
@@ -107,16 +116,18 @@ def compare_positions(
 ) -> dict[str, list[dict[str, Any]]]:
     """Held-out loss along the response, by method: `PositionLoss` fields of each segment.
 
-    `difference` and `verdict` as in `compare`, which has checked the same `results` before.
+    `difference` and `verdict` as in `compare`, which has checked the same `results` before; a
+    segment of another tokenizer's tokens is another stretch of text, so it has neither.
     """
     losses = {r.name: r.token_losses for r in results if r.token_losses is not None}
+    counts = {r.name: _token_counts(r) for r in results}
     curves = {}
     for name, nats in losses.items():
         curve = [
             segment._asdict() | {"difference": None, "verdict": None}
             for segment in loss_by_position(nats)
         ]
-        if name != baseline and baseline in losses:
+        if name != baseline and baseline in losses and counts[name] == counts[baseline]:
             differences = difference_by_position(nats, losses[baseline])
             for segment, difference in zip(curve, differences, strict=True):
                 segment["difference"] = asdict(difference)
@@ -141,11 +152,23 @@ def compared(metric: str, measured: Measurements, baseline: Measurements) -> dic
     """One cell of `compare`: a value with its interval and its difference to the baseline's."""
     statistics, estimator = measured[metric]
     cell = asdict(bootstrap(statistics, estimator)) | {"difference": None, "verdict": None}
-    if measured is not baseline and metric in baseline:
-        difference = paired_difference(statistics, baseline[metric][0], estimator)
+    other = baseline.get(metric)
+    if measured is not baseline and other is not None and same_unit(metric, statistics, other[0]):
+        difference = paired_difference(statistics, other[0], estimator)
         cell["difference"] = asdict(difference)
         cell["verdict"] = verdict(metric, difference, len(statistics))
     return cell
+
+
+def same_unit(metric: str, statistics: NDArray, other: NDArray) -> bool:
+    """Whether a metric's statistics [n, k] are about the same tokens, or characters, as `other`.
+
+    Sums over seeds are, whatever their number. Metrics of whole texts always are.
+    """
+    if metric not in ("loss", "character_loss"):
+        return True
+    ours, theirs = statistics[:, 1], other[:, 1]
+    return np.array_equal(ours * theirs.sum(), theirs * ours.sum())
 
 
 def _measure(
@@ -154,6 +177,9 @@ def _measure(
     measured: Measurements = {}
     if result.token_losses is not None:
         measured["loss"] = loss_statistics(result.token_losses), ratio
+        if result.characters is not None:
+            statistics = character_statistics(result.token_losses, result.characters)
+            measured["character_loss"] = statistics, ratio
     if result.predictions is not None:
         measured |= measure_texts(result.predictions, references, bert_model)
     return measured
@@ -182,7 +208,7 @@ def _check(results: Sequence[MethodResult], references: Sequence[str], baseline:
     if len(set(names)) < len(names):
         raise FlyThinkerError(f"each result needs a name of its own, got {names}")
     for result in results:
-        for what in ("predictions", "token_losses"):
+        for what in ("predictions", "token_losses", "characters"):
             values = getattr(result, what)
             if values is not None and len(values) != len(references):
                 raise FlyThinkerError(
@@ -191,10 +217,14 @@ def _check(results: Sequence[MethodResult], references: Sequence[str], baseline:
                 )
     measured = [result for result in results if result.token_losses is not None]
     for result in measured[1:]:
-        if _token_counts(result) != _token_counts(measured[0]):
+        first = measured[0]
+        if _token_counts(result) == _token_counts(first):
+            continue
+        if result.characters is None or result.characters != first.characters:
             raise FlyThinkerError(
-                f"{measured[0].name} and {result.name} measured different tokens; nats/token "
-                "compare only with the same tokenizer and response budget"
+                f"{first.name} and {result.name} measured different tokens; they compare only "
+                "with the same tokenizer and response budget, or by character where no response "
+                "was cut to its budget (prompt.response_tokens)"
             )
 
 

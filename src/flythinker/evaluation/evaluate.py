@@ -18,7 +18,7 @@ from flythinker.data.prompt import PromptConfig
 from flythinker.evaluation.compare import MethodResult
 from flythinker.hardware import dtype_name
 from flythinker.model_folder import PersonalModel, load_model_folder, read_prompt
-from flythinker.scoring.losses import token_losses
+from flythinker.scoring.losses import response_characters, token_losses
 
 Score = Callable[[Sequence[Example]], MethodResult]
 Measure = Callable[[Callable[[], Score], Sequence[Example]], MethodResult]
@@ -78,7 +78,10 @@ def scorer(
         rows = encode(examples, personal.tokenizer, personal.prompt)
         title = f"Held-out loss of {name}"
         losses = token_losses(personal.model, rows, collator, batch_size, title)
-        return MethodResult(name, describe_model(personal), losses, training=training)
+        responses = [row["input_ids"][row["prompt_length"] :] for row in rows]
+        characters = response_characters(responses, personal.tokenizer)
+        settings = describe_model(personal)
+        return MethodResult(name, settings, losses, characters, training=training)
 
     return score
 

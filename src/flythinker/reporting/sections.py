@@ -108,6 +108,11 @@ def _result_notes(data: Mapping[str, Any], bert_model: str | None) -> Iterator[W
             "Held-out loss: nats per token of what the user really wrote, over all tokens. "
             "↓ lower is better, ↑ higher is better."
         )
+    if any("character_loss" in row["metrics"] for row in rows):
+        yield (
+            "Loss a character: the same nats over the characters of the text. Models of different "
+            "tokenizers compare by it, not by the loss a token."
+        )
     if not any("rouge1" in row["metrics"] for row in rows):
         yield "No method wrote texts, so there are no text metrics."
         return

@@ -13,7 +13,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch.nn.functional import cross_entropy
-from transformers import PreTrainedModel
+from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from flythinker.data.batch import IGNORED, Collator, Row, batches_by_length, predicting_columns
 from flythinker.errors import FlyThinkerError
@@ -82,12 +82,36 @@ def response_logits(
         yield row[labelled], targets[labelled]
 
 
-def save_losses(path: Path, losses: Sequence[NDArray[np.float32]]) -> None:
-    """Keep token losses, as float16: a mean over thousands of tokens moves by less than 1e-5."""
+def response_characters(
+    responses: Sequence[Sequence[int]], tokenizer: PreTrainedTokenizerBase
+) -> list[int]:
+    """Characters of the text that each response's tokens spell; the id that ends it spells none.
+
+    Nats divided by them compare models of different tokenizers, as long as all of them are measured
+    on the whole text.
+    """
+    texts = tokenizer.batch_decode(
+        responses, skip_special_tokens=True, clean_up_tokenization_spaces=False
+    )
+    return [len(text) for text in texts]
+
+
+def save_losses(
+    path: Path, losses: Sequence[NDArray[np.float32]], characters: Sequence[int] = ()
+) -> None:
+    """Keep token losses, as float16: a mean over thousands of tokens moves by less than 1e-5.
+
+    `characters` are those of each example's response, where they are known.
+    """
     with atomic_write(path, binary=True) as file:
         lengths = np.array([len(nats) for nats in losses])
         nats = np.concatenate([*losses, np.zeros(0)])
-        np.savez_compressed(file, nats=nats.astype(np.float16), lengths=lengths)
+        np.savez_compressed(
+            file,
+            nats=nats.astype(np.float16),
+            lengths=lengths,
+            characters=np.array(characters, dtype=np.int64),
+        )
 
 
 def load_losses(path: Path) -> list[NDArray[np.float32]]:
@@ -96,9 +120,24 @@ def load_losses(path: Path) -> list[NDArray[np.float32]]:
         return np.split(arrays["nats"].astype(np.float32), np.cumsum(arrays["lengths"])[:-1])
 
 
+def load_characters(path: Path) -> list[int] | None:
+    """The characters that `save_losses` kept; `None` where it was not given them."""
+    with np.load(path) as arrays:
+        kept = arrays["characters"].tolist() if "characters" in arrays else []
+    return kept or None
+
+
 def loss_statistics(losses: Sequence[NDArray[np.float32]]) -> NDArray[np.float64]:
     """Nats and tokens of each example, float64 [n, 2]; their ratio of sums is the loss."""
     return np.array([[nats.sum(dtype=np.float64), len(nats)] for nats in losses])
+
+
+def character_statistics(
+    losses: Sequence[NDArray[np.float32]], characters: Sequence[int]
+) -> NDArray[np.float64]:
+    """Nats and characters of each example, float64 [n, 2]; their ratio is the loss a character."""
+    nats = loss_statistics(losses)[:, 0]
+    return np.column_stack([nats, np.asarray(characters, dtype=np.float64)])
 
 
 def held_out_loss(losses: Sequence[NDArray[np.float32]]) -> float:
