@@ -198,7 +198,7 @@ def freeze(model: nn.Module, args: FlyThinkerTrainingArguments) -> None:
             parameter.requires_grad_(False)
 
 
-def checkpoint_activations(model: nn.Module) -> None:
+def checkpoint_activations(model: Any) -> None:
     """What the Trainer does of itself with `gradient_checkpointing`, in every transformers."""
     enable = getattr(model, "activation_checkpointing_enable", None)
     (enable or model.gradient_checkpointing_enable)({"use_reentrant": False})
