@@ -126,7 +126,7 @@ def _place(model: nn.Module) -> None:
     """Give a model on the meta device tensors that have a device: where autocast knows it."""
     placed: dict[Tensor, Tensor] = {}  # a table that two modules share stays one
 
-    def on_cpu(tensor: Tensor) -> Tensor:
+    def on_cpu(tensor: Tensor) -> Any:
         if tensor not in placed:
             new = torch.empty(tensor.shape, dtype=tensor.dtype)
             if isinstance(tensor, nn.Parameter):
