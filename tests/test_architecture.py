@@ -18,7 +18,7 @@ ORDER = [
     "model card",
     "model_folder",
     "generation training vllm_plugin",
-    "methods evaluation bench doctor serving",
+    "methods evaluation bench doctor planning serving",
     "bulk reporting",
     "comparison judge inspect demo",
     "cli",

@@ -18,6 +18,7 @@ from flythinker.cli import (
     evaluate,
     hub,
     inspect,
+    plan,
     serve,
     train,
     write,
@@ -35,7 +36,7 @@ WITHOUT_TRANSFORMERS = {"doctor", "data", "keys", "users"}
 """They start at once, and where it cannot be imported."""
 
 # without a name, a family's commands stand beside the others
-for family in (train, write, evaluate, inspect, hub, compare, demo, doctor, serve):
+for family in (train, plan, write, evaluate, inspect, hub, compare, demo, doctor, serve):
     app.add_typer(family.app)
 app.add_typer(data.app, name="data")
 app.add_typer(bench.app, name="bench")

@@ -1,0 +1,1 @@
+"""What a training will take, told from its config alone: memory, arithmetic, what to change."""
