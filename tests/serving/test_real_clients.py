@@ -79,8 +79,8 @@ def test_what_is_wrong_is_said_in_words(url, fields, param, words):
 
 
 SETTINGS = {
-    "presence_penalty": 2,
-    "frequency_penalty": 1.5,
+    "presence_penalty": -2,
+    "frequency_penalty": -2,
     "logit_bias": {"5": 3, "9": -100},
     "repetition_penalty": 1.3,
     "top_k": 40,
