@@ -82,7 +82,7 @@ SETTINGS = {
     "presence_penalty": -2,
     "frequency_penalty": -2,
     "logit_bias": {"5": 3, "9": -100},
-    "repetition_penalty": 1.3,
+    "repetition_penalty": 0.3,
     "top_k": 40,
     "min_p": 0.01,
     "min_tokens": 40,
