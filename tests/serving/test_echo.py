@@ -9,7 +9,7 @@ TEXT = "The sea was calm – “naïve” \U0001f469\u200d\U0001f467 日本."
 
 def complete(url: str, **fields):
     body = {"model": "tiny", "temperature": 0, "max_tokens": 6, "echo": True} | fields
-    answer = httpx.post(f"{url}/v1/completions", json=body)
+    answer = httpx.post(f"{url}/v1/completions", json=body, timeout=60)
     assert answer.status_code == 200, answer.text
     return answer.json()
 
@@ -25,15 +25,16 @@ def test_the_text_begins_with_the_prompt(url, tiny):
 
 def test_log_probabilities_begin_with_the_prompts(url, tiny):
     ids = tiny.tokenizer(TEXT)["input_ids"]
-    answer = complete(url, prompt=[TEXT, ids], logprobs=1)
-    for choice in answer["choices"]:
+    for prompt in (TEXT, ids):
+        answer = complete(url, prompt=prompt, logprobs=1)
+        (choice,) = answer["choices"]
         shown = choice["logprobs"]
         assert len(shown["tokens"]) == len(ids) + 6
         assert shown["token_logprobs"][0] is shown["top_logprobs"][0] is None
         assert all(logprob <= 0 for logprob in shown["token_logprobs"][1:])
         assert shown["text_offset"][:2] == [0, len(shown["tokens"][0])]
         assert choice["text"].startswith(TEXT)
-    assert answer["usage"]["completion_tokens"] == 12
+        assert answer["usage"]["completion_tokens"] == 6
 
 
 def test_a_stream_is_the_whole(url):
@@ -54,7 +55,7 @@ def test_nothing_but_the_prompt(url):
     assert answer["choices"][0]["text"] == TEXT
     assert answer["usage"]["completion_tokens"] == 0
     body = {"model": "tiny", "prompt": TEXT, "max_tokens": 0}
-    assert httpx.post(f"{url}/v1/completions", json=body).status_code == 400
+    assert httpx.post(f"{url}/v1/completions", json=body, timeout=60).status_code == 400
 
 
 def test_a_continuation_is_as_likely_as_lm_eval_reads_it(url, tiny):

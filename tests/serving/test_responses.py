@@ -81,7 +81,8 @@ def test_log_probabilities(url):
     asked = {"include": ["message.output_text.logprobs"], "top_logprobs": 2}
     answer = respond(url, **asked)
     tokens = answer.output[0].content[0].logprobs
-    assert b"".join(bytes(token.bytes) for token in tokens).decode() == answer.output_text
+    written = b"".join(bytes(token.bytes) for token in tokens)
+    assert written.decode(errors="replace") == answer.output_text
     assert all(len(token.top_logprobs) == 2 for token in tokens)
 
 
@@ -117,4 +118,4 @@ def test_what_is_not_done_is_refused_by_name(url, options, named):
 def test_nulls_are_as_if_they_were_not_there(url):
     optional = ("instructions", "tools", "store", "previous_response_id", "reasoning", "text")
     body = {"model": "tiny", "input": ASKED, "max_output_tokens": 2} | dict.fromkeys(optional)
-    assert httpx.post(f"{url}/v1/responses", json=body).status_code == 200
+    assert httpx.post(f"{url}/v1/responses", json=body, timeout=60).status_code == 200

@@ -11,10 +11,11 @@ from flythinker.data.example import Document
 from flythinker.serving.storage.store import Store
 
 HEADER = "X-OpenWebUI-User-Id"
+QUERY = "Write about the navy."
 BODIES = {
-    "/v1/chat/completions": {"messages": [{"role": "user", "content": "Write about the navy."}]},
-    "/v1/completions": {"prompt": "Write about the navy."},
-    "/v1/responses": {"input": "Write about the navy."},
+    "/v1/chat/completions": {"messages": [{"role": "user", "content": QUERY}], "max_tokens": 2},
+    "/v1/completions": {"prompt": QUERY, "max_tokens": 2},
+    "/v1/responses": {"input": QUERY, "max_output_tokens": 2},
 }
 
 
@@ -30,7 +31,7 @@ def ask(tiny, tmp_path_factory):
         def post(path: str, headers: list[tuple[str, bytes]] = (), **fields) -> httpx.Response:
             body = BODIES[path] | {"model": "tiny"} | fields
             sent = [("Authorization", f"Bearer {key}".encode()), *headers]
-            return httpx.post(f"{url}{path}", json=body, headers=sent)
+            return httpx.post(f"{url}{path}", json=body, headers=sent, timeout=60)
 
         yield post
     store.close()
