@@ -181,7 +181,7 @@ def test_the_command(config_file, backbone):
     assert found["steps"] == 30
     assert found["step_seconds"] == pytest.approx(found["step"]["flops"] / 2e9)
 
-    done = flythinker("plan", config_file, "--gpu", "100K")
+    done = flythinker("plan", config_file, "--gpu", "100KB")
     assert done.returncode == 1
     assert "does not fit into 100.0 kB" in done.stdout
     assert "--set lora.r=16" in done.stdout
