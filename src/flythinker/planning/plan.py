@@ -9,8 +9,8 @@ from typing import Any
 
 from transformers import AutoConfig, PreTrainedConfig
 
-from flythinker.backbones.scratch import Sizes
 from flythinker.backbones.packaged import resolve_backbone
+from flythinker.backbones.scratch import Sizes
 from flythinker.data.example import Document, Example
 from flythinker.data.prompt import build_prompt
 from flythinker.errors import FlyThinkerError
