@@ -32,9 +32,9 @@ def test_build_folder_writes_three_files_that_pass_the_check(tmp_path):
 def test_build_folder_says_what_was_read_skipped_and_assumed(tmp_path):
     texts = tmp_path / "texts"
     texts.mkdir()
-    words = " ".join(f"word{n}" for n in range(100))
     for day in ("2024-05-01", "2024-05-02"):
-        (texts / f"{day}.md").write_text(f"It begins here and now. {day} {words}.")
+        words = " ".join(f"{day[-1]}word{n}" for n in range(100))
+        (texts / f"{day}.md").write_text(f"It begins here and now. It goes on: {words}.")
     (texts / "odd.md").write_text("---\ndate: 01/05/2024\n---\nText.")
     (texts / "gone.md").symlink_to(texts / "nowhere")
     build = ["build", "folder", "--path", texts, "--out", tmp_path / "out"]

@@ -11,6 +11,7 @@ from flythinker.scoring.metrics import (
     meteor_stages,
     text_metrics,
 )
+from flythinker.scoring.tokenizers import tokenizers_of
 
 REFERENCES = [
     "The state of the Union is strong. We asked the Congress for better roads and schools.",
@@ -88,6 +89,28 @@ def test_an_empty_prediction_scores_0():
 
 def test_length_counts_words():
     assert text_metrics(["one two\n\nthree"], ["one"])["length"].tolist() == [3]
+
+
+@pytest.mark.parametrize(
+    ("text", "other", "words"),
+    [
+        ("傍晚我们沿着河岸散步，水涨得很高。", "猫在沙发上睡觉。", (8, 14)),
+        ("Вечером мы гуляли по берегу широкой реки.", "Кошка спит на диване.", (7, 7)),
+    ],
+)
+def test_other_languages_are_divided_into_their_words(text, other, words):
+    scores = text_metrics([text, other], [text, text])
+    for name in ("rouge1", "rouge2", "rougeL", "bleu"):
+        assert scores[name][0] == pytest.approx(100)
+        assert scores[name][1] < 35
+    assert scores["meteor"][0] > 99
+    assert words[0] <= scores["length"][0] <= words[1]
+    assert corpus_bleu([text], [text]) == pytest.approx(100)
+
+
+def test_tokenizers_are_named():
+    named = tokenizers_of([REFERENCES[0], "傍晚我们沿着河岸散步。"])
+    assert named == "ICU (zh, no stems, BLEU zh), the metrics' own tokenizers"
 
 
 @pytest.mark.parametrize("score", [text_metrics, corpus_bleu])

@@ -118,7 +118,7 @@ def test_folders_and_files_are_imported(database, tmp_path):
         command = ["users", "import", *map(str, arguments), "--database", database]
         done = CliRunner().invoke(app, [*command, "--tenant", "acme"], catch_exceptions=False)
         assert done.exit_code == 0, done.output
-        return done.output
+        return done.stdout
 
     assert run(tmp_path / "texts") == "ann: 1 texts\nbob: 1 texts\n"
     run(tmp_path / "texts")

@@ -13,7 +13,7 @@ from rich.console import Console
 from rich.table import Table
 
 from flythinker.cli.options import Json
-from flythinker.cli.reading import DayFirst, Strict, print_reading
+from flythinker.cli.reading import DayFirst, Senders, Strict, print_reading, reading_of
 from flythinker.data.example import Document
 from flythinker.errors import FlyThinkerError
 from flythinker.serving.settings import DEFAULT_DATABASE, DEFAULT_TENANT
@@ -91,12 +91,12 @@ def import_users(
     database: Database = DEFAULT_DATABASE,
     strict: Strict = False,
     day_first: DayFirst = None,
+    senders: Senders = None,
 ) -> None:
     """Store users' past texts; a text that is there already stays one."""
-    from flythinker.data.sources.reading import Reading
     from flythinker.serving.errors import TooManyDocuments
 
-    reading = Reading(strict, day_first)
+    reading = reading_of(strict, day_first, senders)
     writings = _writings(path, user, reading)  # first of all: a wrong path makes no database
     print_reading(reading)
     store = _open(database)

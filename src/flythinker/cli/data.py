@@ -10,7 +10,7 @@ from rich.console import Console
 from rich.table import Table
 
 from flythinker.cli.options import Json
-from flythinker.cli.reading import DayFirst, Strict, print_reading
+from flythinker.cli.reading import DayFirst, Senders, Strict, print_reading, reading_of
 from flythinker.data.check import check_example, describe
 from flythinker.data.example import (
     Example,
@@ -24,7 +24,6 @@ from flythinker.data.folder import examples_from_documents, read_users
 from flythinker.data.longlamp import LongLampConfig, build_longlamp
 from flythinker.data.novels import build_novels
 from flythinker.data.sotu import SotuSplit, build_sotu
-from flythinker.data.sources.reading import Reading
 from flythinker.disk import require_room
 from flythinker.errors import FlyThinkerError
 from flythinker.progress import track
@@ -76,9 +75,10 @@ def build_folder_files(
     ] = None,
     strict: Strict = False,
     day_first: DayFirst = None,
+    senders: Senders = None,
 ) -> None:
     """Your own texts: each is asked for from the ones you wrote before it."""
-    reading = Reading(strict, day_first)
+    reading = reading_of(strict, day_first, senders)
     writings = read_users(path, user, reading)
     print_reading(reading)
     _write(out, examples_from_documents(writings), None)

@@ -17,6 +17,7 @@ from flythinker.cli import (
     doctor,
     evaluate,
     hub,
+    import_texts,
     inspect,
     plan,
     serve,
@@ -32,11 +33,23 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     help="Write long texts as one particular user would, thinking while generating.",
 )
-WITHOUT_TRANSFORMERS = {"doctor", "data", "keys", "users"}
+WITHOUT_TRANSFORMERS = {"doctor", "data", "import", "keys", "users"}
 """They start at once, and where it cannot be imported."""
 
 # without a name, a family's commands stand beside the others
-for family in (train, plan, write, evaluate, inspect, hub, compare, demo, doctor, serve):
+for family in (
+    train,
+    plan,
+    write,
+    import_texts,
+    evaluate,
+    inspect,
+    hub,
+    compare,
+    demo,
+    doctor,
+    serve,
+):
     app.add_typer(family.app)
 app.add_typer(data.app, name="data")
 app.add_typer(bench.app, name="bench")

@@ -19,7 +19,7 @@ from flythinker.cli.options import (
     RayAddress,
     ShardRows,
 )
-from flythinker.cli.reading import DayFirst, Strict, print_problems
+from flythinker.cli.reading import DayFirst, Senders, Strict, print_problems, reading_of
 
 if TYPE_CHECKING:
     from flythinker.data.example import Document
@@ -57,11 +57,11 @@ def write(
     quantization: Quantized = None,
     strict: Strict = False,
     day_first: DayFirst = None,
+    senders: Senders = None,
 ) -> None:
     """Write one text as a user would; it streams."""
     from flythinker.data.example import Example
     from flythinker.data.prompt import build_prompt
-    from flythinker.data.sources.reading import Reading
     from flythinker.generation.sampling import Sampling
     from flythinker.generation.write import text_writer
     from flythinker.hardware import as_dtype
@@ -70,7 +70,7 @@ def write(
     if (user is None) == (history is None):
         raise typer.BadParameter("give either --user or --history")
     personal = load_model_folder(model, dtype=as_dtype(dtype), quantization=quantization)
-    reading = Reading(strict, day_first)
+    reading = reading_of(strict, day_first, senders)
     documents = _past_texts(personal, history, data, user, reading)
     print_problems(reading)
     example = Example(user or "me", query, "", tuple(documents))

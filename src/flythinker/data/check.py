@@ -8,6 +8,7 @@ from statistics import mean
 
 from flythinker.data.example import Document, Example
 from flythinker.data.passages import shingles
+from flythinker.data.words import count_words, plain_words
 
 _CONTROL_TOKEN = re.compile(r"<\|[a-z_]+\|>|<(?:start|end)_of_turn>|\[/?INST\]")
 MAX_OVERLAP = 0.5  # share of the target's 8-word runs that one past text may hold
@@ -54,8 +55,8 @@ def describe(examples: Sequence[Example]) -> dict[str, float]:
     }
     lengths = {
         "history_documents": [len(example.history) for example in examples],
-        "query_words": [len(example.query.split()) for example in examples],
-        "target_words": [len(example.target.split()) for example in examples],
+        "query_words": [count_words(example.query) for example in examples],
+        "target_words": [count_words(example.target) for example in examples],
     }
     for name, values in lengths.items():
         numbers[f"{name}_mean"] = round(mean(values), 1) if values else 0
@@ -105,5 +106,5 @@ def _is_later(first: str, second: str) -> bool:
 @lru_cache(maxsize=20_000)
 def _normalise(text: str) -> str:
     """Words and nothing else, in lower case, padded so that only whole words are found."""
-    words = " ".join(re.findall(r"\w+", text.lower()))
+    words = " ".join(plain_words(text))
     return f" {words} " if words else ""

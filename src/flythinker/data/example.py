@@ -116,6 +116,13 @@ def write_examples(path: str | Path, examples: Iterable[Example]) -> None:
             file.write(json.dumps(asdict(example), ensure_ascii=False) + "\n")
 
 
+def write_documents(path: str | Path, documents: Iterable[Document]) -> None:
+    """Write past texts as `read_documents` reads them: one JSON object a line, all or nothing."""
+    with atomic_write(path) as file:
+        for document in documents:
+            file.write(json.dumps(asdict(document), ensure_ascii=False) + "\n")
+
+
 def is_iso_date(text: str) -> bool:
     """Whether `text` is a real calendar date `YYYY`, `YYYY-MM` or `YYYY-MM-DD`."""
     match = _ISO_DATE.fullmatch(text)

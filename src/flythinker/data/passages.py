@@ -14,7 +14,15 @@ from functools import lru_cache
 from itertools import groupby
 
 from flythinker.data.example import Document, Example
+from flythinker.data.language import language_of
 from flythinker.data.sentences import sentence_ends, split_sentences
+from flythinker.data.words import (
+    count_words,
+    is_unspaced,
+    plain_words,
+    split_words,
+    stop_words,
+)
 from flythinker.progress import track
 
 MIN_WORDS, MAX_WORDS = 150, 420
@@ -55,16 +63,14 @@ def is_bullets(passage: Passage) -> bool:
 @lru_cache(maxsize=20_000)
 def shingles(text: str) -> frozenset[int]:
     """Hashes of all runs of 8 words, letters and digits only: what near-duplicates share."""
-    words = re.findall(r"\w+", text.lower())
+    words = plain_words(text)
     runs = max(1, len(words) - _SHINGLE + 1)
     return frozenset(hash(tuple(words[start : start + _SHINGLE])) for start in range(runs))
 
 
 def topic_words(texts: Sequence[str]) -> list[list[str]]:
     """For each text its `TOPIC_WORDS` words of highest TF-IDF over `texts`, lower case."""
-    counts = [
-        Counter(w for w in _WORD.findall(text.lower()) if w not in _stopwords()) for text in texts
-    ]
+    counts = [Counter(_topics(text)) for text in texts]
     documents = Counter(word for count in counts for word in count)
     idf = {word: math.log((1 + len(texts)) / (1 + n)) + 1 for word, n in documents.items()}
     return [
@@ -138,9 +144,9 @@ def ask_for(
     """
     ends = sentence_ends(passage.text)
     # "Third." or "Thank you." begins nothing: take sentences until there are five words.
-    end = next((end for end in ends if len(passage.text[:end].split()) >= 5), ends[-1])
+    end = next((end for end in ends if count_words(passage.text[:end]) >= 5), ends[-1])
     beginning, target = " ".join(passage.text[:end].split()), passage.text[end:].strip()
-    if len(beginning.split()) > MAX_BEGINNING_WORDS or len(target.split()) < MIN_TARGET_WORDS:
+    if count_words(beginning) > MAX_BEGINNING_WORDS or count_words(target) < MIN_TARGET_WORDS:
         return None
     date = f" ({document.date})" if document.date else ""
     heading = f', under the heading "{passage.heading}"' if passage.heading else ""
@@ -155,7 +161,7 @@ def _cut(text: str, min_words: int, max_words: int) -> Iterator[Passage]:
     heading, current = "", list[str]()  # sentences; "\n\n" before the first of a paragraph
 
     def words(pieces: list[str]) -> int:
-        return sum(len(piece.split()) for piece in pieces)
+        return sum(count_words(piece) for piece in pieces)
 
     for paragraph in _PARAGRAPH_END.split(text.strip()):
         paragraph = re.sub(r"\s*\n\s*", " ", paragraph).strip()
@@ -167,7 +173,8 @@ def _cut(text: str, min_words: int, max_words: int) -> Iterator[Passage]:
                 heading = paragraph.strip("# .")
                 continue
         for index, sentence in enumerate(split_sentences(paragraph)):
-            piece = (" " if index else "\n\n") + sentence
+            space = "" if is_unspaced(sentence[0]) else " "
+            piece = (space if index else "\n\n") + sentence
             if words([*current, piece]) > max_words:
                 cut = _best_cut([*current, piece], min_words)
                 if min_words <= words(current[:cut]) <= max_words:
@@ -185,7 +192,7 @@ def _best_cut(pieces: list[str], min_words: int) -> int:
     for index, piece in enumerate(pieces):
         if piece.startswith("\n") and total >= min_words:
             best = index
-        total += len(piece.split())
+        total += count_words(piece)
     return best
 
 
@@ -196,6 +203,16 @@ def _is_heading(paragraph: str) -> bool:
     if not is_short or not paragraph[0].isupper():
         return False
     return paragraph[-1].isalpha() or (paragraph.isupper() and paragraph[-1] == ".")
+
+
+def _topics(text: str) -> list[str]:
+    """The words of a text that may be its topics: long ones, which say something."""
+    language = language_of(text)
+    if language in ("", "en"):
+        return [word for word in _WORD.findall(text.lower()) if word not in _stopwords()]
+    stops, shortest = stop_words(language), 2 if is_unspaced(text) else 4
+    words = split_words(text.lower(), language)
+    return [w for w in words if len(w) >= shortest and w not in stops and not w.isdecimal()]
 
 
 @lru_cache(maxsize=1)

@@ -1,20 +1,24 @@
 """Choosing the past texts that matter for a query."""
 
-import re
+import logging
+from collections import Counter
 from collections.abc import Sequence
 from functools import cache, lru_cache
 from typing import TYPE_CHECKING, Literal
 
 import numpy as np
-import Stemmer
 import torch
 
 from flythinker.data.encoder import minilm_folder
 from flythinker.data.example import Document
+from flythinker.data.language import language_of
+from flythinker.data.words import search_terms
 from flythinker.errors import FlyThinkerError
 
 if TYPE_CHECKING:  # bm25s brings numba where that is, beside which vLLM's CPU workers do not start
     import bm25s
+
+logger = logging.getLogger(__name__)
 
 RetrievalMethod = Literal["bm25", "recent", "dense"]
 
@@ -24,9 +28,10 @@ def retrieve(
 ) -> list[Document]:
     """The `k` documents of `history` (oldest first) that serve `query` best, best first.
 
-    `bm25` matches stemmed words, `dense` the meaning (cosine of MiniLM embeddings of title and
-    text), `recent` takes the newest. The newer of two equally relevant documents comes first.
-    Raises `FlyThinkerError` for an unknown method and when `dense` lacks its model package.
+    `bm25` matches stemmed words, each text by its own language, `dense` the meaning (cosine of
+    MiniLM embeddings of title and text), `recent` takes the newest. The newer of two equally
+    relevant documents comes first. Raises `FlyThinkerError` for an unknown method and when
+    `dense` lacks its model package.
     """
     if k <= 0 or not history:
         return []
@@ -36,6 +41,8 @@ def retrieve(
             scores = np.zeros(len(texts))
         case "bm25":
             scores = _bm25_scores(texts, query)
+            if not scores.any():
+                _warn_no_match()
         case "dense":
             embeddings = _embed([*texts, query])
             scores = embeddings[:-1] @ embeddings[-1]
@@ -46,38 +53,45 @@ def retrieve(
 
 
 def _bm25_scores(texts: tuple[str, ...], query: str) -> np.ndarray:
-    index = _bm25_index(texts)
-    tokens = [token for token in _stems(query) if token in index.vocab_dict]
-    return index.get_scores(tokens) if tokens else np.zeros(len(texts))
+    """BM25 of every text; the query is analysed as the text is, by the text's language."""
+    languages = text_languages(texts)
+    index = _bm25_index(texts, languages)
+    scores = np.zeros(len(texts))
+    for language in set(languages):
+        tokens = [term for term in search_terms(query, language) if term in index.vocab_dict]
+        if tokens:
+            own = np.array([theirs == language for theirs in languages])
+            scores = np.where(own, index.get_scores(tokens), scores)
+    return scores
+
+
+def text_languages(texts: Sequence[str]) -> tuple[str, ...]:
+    """Language of each of a person's texts; of a short one that is unclear, as most of the others.
+
+    English where no text says anything.
+    """
+    found = [language_of(text) for text in texts]
+    known = Counter(language for language in found if language not in ("", "und"))
+    usual = known.most_common(1)[0][0] if known else "en"
+    return tuple(language or usual for language in found)
 
 
 @lru_cache(maxsize=32)
-def _bm25_index(texts: tuple[str, ...]) -> "bm25s.BM25":
+def _bm25_index(texts: tuple[str, ...], languages: tuple[str, ...]) -> "bm25s.BM25":
     """Index one history; the examples of an occasion share theirs, so a few are kept."""
     import bm25s
 
     index = bm25s.BM25()
-    index.index([list(_stems(text)) for text in texts], show_progress=False)
+    terms = [list(found) for found in map(search_terms, texts, languages)]
+    index.index(terms, show_progress=False)
     return index
 
 
-@lru_cache(maxsize=50_000)
-def _stems(text: str) -> tuple[str, ...]:
-    """Stemmed lower-case words without stop words, cached: histories repeat their documents."""
-    words = [w for w in re.findall(r"\w+", text.lower()) if w not in _stop_words()]
-    return tuple(_stemmer().stemWords(words))
-
-
 @cache
-def _stop_words() -> frozenset[str]:
-    from bm25s.stopwords import STOPWORDS_EN
-
-    return frozenset(STOPWORDS_EN)
-
-
-@cache
-def _stemmer() -> Stemmer.Stemmer:
-    return Stemmer.Stemmer("english")
+def _warn_no_match() -> None:
+    logger.warning(
+        "a query shares no word with any past text, so the newest are read; later ones silently"
+    )
 
 
 _EMBEDDINGS: dict[str, np.ndarray] = {}

@@ -12,6 +12,7 @@ from rich.text import Text
 from transformers import PreTrainedTokenizerBase
 
 from flythinker.data.example import Example
+from flythinker.data.words import count_words
 from flythinker.evaluation.compare import METRICS, MethodResult, compare, compare_positions
 from flythinker.evaluation.evaluate import describe_environment
 from flythinker.evaluation.segments import compare_segments
@@ -20,6 +21,7 @@ from flythinker.reporting import plots
 from flythinker.reporting.format import ARROWS, COLOURS, format_change, format_value
 from flythinker.reporting.page import write_page
 from flythinker.reporting.sections import findings, report_sections
+from flythinker.scoring.tokenizers import tokenizers_of
 
 
 def write_report(
@@ -130,11 +132,13 @@ def _terminal_cell(key: str, cell: dict[str, Any] | None) -> Text:
 
 
 def _describe(examples: Sequence[Example]) -> dict[str, str]:
-    lengths = [len(example.target.split()) for example in examples]
+    targets = [example.target for example in examples]
+    lengths = [count_words(target) for target in targets]
     return {
         "examples": str(len(examples)),
         "users": str(len({example.user_id for example in examples})),
         "words per target": f"{mean(lengths):.0f} on average, {min(lengths)} to {max(lengths)}",
+        "words divided by": tokenizers_of(targets),
         "earlier texts per user": f"{mean(len(e.history) for e in examples):.1f} on average",
     }
 

@@ -124,7 +124,8 @@ def _result_notes(data: Mapping[str, Any], bert_model: str | None) -> Iterator[W
     )
     yield (
         "ROUGE (F1, stemmed), BLEU, METEOR and BERTScore are × 100; METEOR matches "
-        f"{meteor_stages()}; BERTScore {bertscore}. The users' own texts have "
+        f"{meteor_stages()}; BERTScore {bertscore}. Words are "
+        f"divided by {data['data']['words divided by']}. The users' own texts have "
         f"{data['data']['words per target']} words."
     )
     for row in rows:

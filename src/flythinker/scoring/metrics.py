@@ -5,6 +5,7 @@ BERTScore is `bert-score`.
 """
 
 from collections.abc import Sequence
+from functools import cache
 
 import numpy as np
 from nltk.corpus import wordnet
@@ -14,8 +15,10 @@ from numpy.typing import NDArray
 from rouge_score.rouge_scorer import RougeScorer
 from sacrebleu.metrics import BLEU
 
+from flythinker.data.words import count_words
 from flythinker.errors import FlyThinkerError
 from flythinker.scoring.bertscore import bertscore, bertscore_default
+from flythinker.scoring.tokenizers import Tokenizer, tokenizer_for
 
 ROUGE_TYPES = ("rouge1", "rouge2", "rougeL")
 
@@ -27,27 +30,22 @@ def text_metrics(
 
     Returns one float64 array [n] per metric. `rouge1`, `rouge2`, `rougeL` (F1, Porter stems),
     `bleu` (sentence BLEU, effective order), `meteor` and `bertscore` lie in 0-100, higher is
-    better; `length` is in words. An empty prediction scores 0 everywhere. `bertscore` is by
+    better; `length` is in words. Each row is divided into words by the language of its reference
+    (`scoring/tokenizers.py`). An empty prediction scores 0 everywhere. `bertscore` is by
     `bert_model` (see there); without one it is left out where MiniLM is not installed.
 
     Raises `FlyThinkerError` if there is not one prediction for each reference, or `bert_model`
     cannot be loaded.
     """
     _check_lengths(predictions, references)
-    rouge = RougeScorer(list(ROUGE_TYPES), use_stemmer=True)
-    bleu = BLEU(effective_order=True)
-    synonyms = _synonyms()
     rows = []
     for prediction, reference in zip(predictions, references, strict=True):
-        overlaps = rouge.score(reference, prediction)
+        tokenizer = tokenizer_for(reference)
+        overlaps = _rouge(tokenizer).score(reference, prediction)
         row = {name: 100 * overlaps[name].fmeasure for name in ROUGE_TYPES}
-        row["bleu"] = bleu.sentence_score(prediction, [reference]).score
-        # wordpunct needs no downloaded data and, unlike the Treebank tokenizer, separates the
-        # full stop of every sentence of a long text, not of the last one alone.
-        row["meteor"] = 100 * single_meteor_score(
-            wordpunct_tokenize(reference), wordpunct_tokenize(prediction), wordnet=synonyms
-        )
-        row["length"] = len(prediction.split())
+        row["bleu"] = _bleu(tokenizer.bleu).sentence_score(prediction, [reference]).score
+        row["meteor"] = 100 * _meteor(prediction, reference, tokenizer)
+        row["length"] = count_words(prediction)
         rows.append(row)
     names = (*ROUGE_TYPES, "bleu", "meteor", "length")
     scores = {name: np.array([row[name] for row in rows], dtype=np.float64) for name in names}
@@ -62,9 +60,8 @@ def bleu_statistics(predictions: Sequence[str], references: Sequence[str]) -> ND
     Columns: matched n-grams (n = 1-4), n-grams (n = 1-4), prediction length, reference length.
     """
     _check_lengths(predictions, references)
-    bleu = BLEU(effective_order=True)
     scores = [
-        bleu.sentence_score(prediction, [reference])
+        _bleu(tokenizer_for(reference).bleu).sentence_score(prediction, [reference])
         for prediction, reference in zip(predictions, references, strict=True)
     ]
     return np.array([[*s.counts, *s.totals, s.sys_len, s.ref_len] for s in scores], dtype=np.int64)
@@ -84,6 +81,37 @@ def meteor_stages() -> str:
     return stages if isinstance(_synonyms(), _NoSynonyms) else f"{stages}, WordNet synonyms"
 
 
+@cache
+def _rouge(tokenizer: Tokenizer) -> RougeScorer:
+    if tokenizer.is_english:
+        return RougeScorer(list(ROUGE_TYPES), use_stemmer=True)
+    return RougeScorer(list(ROUGE_TYPES), tokenizer=tokenizer)
+
+
+@cache
+def _bleu(tokenize: str) -> BLEU:
+    return BLEU(effective_order=True, tokenize=tokenize)
+
+
+def _meteor(prediction: str, reference: str, tokenizer: Tokenizer) -> float:
+    if not tokenizer.is_english:
+        # stems are compared as words are: nltk's Porter stemmer knows English alone
+        tokens = tokenizer.tokenize(reference), tokenizer.tokenize(prediction)
+        return single_meteor_score(*tokens, stemmer=_NoStems(), wordnet=_NoSynonyms())
+    # wordpunct needs no downloaded data and, unlike the Treebank tokenizer, separates the
+    # full stop of every sentence of a long text, not of the last one alone.
+    return single_meteor_score(
+        wordpunct_tokenize(reference), wordpunct_tokenize(prediction), wordnet=_synonyms()
+    )
+
+
+class _NoStems:
+    """For METEOR of words that are stems already."""
+
+    def stem(self, word: str) -> str:
+        return word
+
+
 class _NoSynonyms:
     """Stands in for WordNet: METEOR's synonym stage then matches nothing."""
 
@@ -91,6 +119,7 @@ class _NoSynonyms:
         return []
 
 
+@cache
 def _synonyms() -> object:
     # WordNet is a download that nltk never makes by itself; without it METEOR runs its first two
     # stages only and scores a little lower.

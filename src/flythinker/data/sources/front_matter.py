@@ -12,7 +12,15 @@ _BLOCK = re.compile(r"\A(---|\+\+\+)[ \t]*\n(.*?)^\1[ \t]*(?:\n|\Z)", re.DOTALL 
 _LINE = re.compile(r"^([\w-][\w -]*?)[ \t]*[:=][ \t]*(.*?)[ \t]*$", re.MULTILINE)
 _DATES = (
     *("date", "published", "publishdate", "pubdate", "published_at", "created", "created_at"),
-    *("date created", "creation_date", "updated", "updated_at", "date modified", "lastmod"),
+    *(
+        "created time",
+        "date created",
+        "creation_date",
+        "updated",
+        "updated_at",
+        "date modified",
+        "lastmod",
+    ),
     *("modified",),
 )
 """Names that a date goes by, the first one wins: when it was written before when it was changed."""

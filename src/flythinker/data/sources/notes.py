@@ -11,6 +11,8 @@ from flythinker.data.sources.decode import read_text
 from flythinker.data.sources.front_matter import date_field, split_front_matter
 from flythinker.data.sources.reading import Reading
 
+_NOTION_ID = re.compile(r" [0-9a-f]{32}$")
+_NOTION_FIELDS = re.compile(r"\A\s*((?:[A-Z][\w ]{0,30}: .+\n)+)\s*\n")
 _ORG_FIELD = re.compile(r"^#\+(\w+):[ \t]*(.*?)[ \t]*$\n?", re.MULTILINE)
 _ORG_BLOCK = re.compile(r"^[ \t]*#\+begin_(\w+).*?^[ \t]*#\+end_\1[^\n]*\n?", re.M | re.S | re.I)
 _ORG_DRAWER = re.compile(r"^[ \t]*:[\w-]+:[ \t]*$\n.*?^[ \t]*:END:[ \t]*$\n?", re.M | re.S | re.I)
@@ -35,6 +37,9 @@ def read_note(file: Path, reading: Reading) -> list[Document]:
         heading = ""
         if kind != ".txt":
             heading, text = markdown.take_heading(markdown.clean(text, mdx=kind == ".mdx"))
+            if _NOTION_ID.search(file.stem):
+                found, text = _split_notion(text)
+                fields |= found
     if not text.strip():
         return []
     date, name = date_and_name(file, reading, fields)
@@ -46,8 +51,9 @@ def date_and_name(
     file: Path, reading: Reading, fields: dict[str, str] | None = None
 ) -> tuple[str, str]:
     """When a file's text was written (may be unknown), and what its name calls it."""
-    named, rest = split_name(file.stem)
-    name = rest if rest == file.stem and named else re.sub(r"[-_]+", " ", rest)
+    stem = _NOTION_ID.sub("", file.stem)
+    named, rest = split_name(stem)
+    name = rest if rest == stem and named else re.sub(r"[-_]+", " ", rest)
     written, problem = date_field(fields or {}, reading.day_first)
     date = written or named
     if problem and not written:
@@ -56,6 +62,15 @@ def date_and_name(
         reading.assume("dated by the time of the file's last change")
         date = datetime.fromtimestamp(file.stat().st_mtime).date().isoformat()
     return date, name
+
+
+def _split_notion(text: str) -> tuple[dict[str, str], str]:
+    """A page's properties, which Notion writes as lines under its title, and the text."""
+    block = _NOTION_FIELDS.match(text)
+    if not block:
+        return {}, text
+    pairs = (line.split(": ", 1) for line in block[1].splitlines())
+    return {name.lower(): value for name, value in pairs}, text[block.end() :]
 
 
 def _split_org(text: str) -> tuple[dict[str, str], str]:

@@ -4,9 +4,14 @@ from collections.abc import Callable
 from pathlib import Path
 
 from flythinker.data.example import Document, read_documents
+from flythinker.data.sources.archives import read_keep, read_tweets, read_zip
+from flythinker.data.sources.html import read_html
+from flythinker.data.sources.mail import read_eml, read_mbox
 from flythinker.data.sources.notes import read_note
+from flythinker.data.sources.office import read_docx, read_epub, read_odt, read_pdf, read_rtf
 from flythinker.data.sources.reading import Reading, Unreadable
 from flythinker.data.sources.walk import walk
+from flythinker.data.sources.wordpress import read_wordpress
 from flythinker.errors import FlyThinkerError
 
 Reader = Callable[[Path, Reading], list[Document]]
@@ -14,6 +19,11 @@ Reader = Callable[[Path, Reading], list[Document]]
 
 READERS: dict[str, Reader] = {
     **dict.fromkeys((".txt", ".md", ".markdown", ".mdx", ".org"), read_note),
+    **dict.fromkeys((".html", ".htm", ".xhtml"), read_html),
+    **{".docx": read_docx, ".odt": read_odt, ".rtf": read_rtf, ".pdf": read_pdf},
+    **{".epub": read_epub, ".eml": read_eml, ".mbox": read_mbox, ".xml": read_wordpress},
+    **{".json": read_keep, ".js": read_tweets},
+    ".zip": lambda file, reading: read_zip(file, reading, read_folder),
 }
 
 
@@ -39,10 +49,12 @@ def read_path(path: Path, reading: Reading) -> list[Document]:
         known = ", ".join((*READERS, ".jsonl"))
         raise FlyThinkerError(f"{path}: give a folder, or a file of past texts: {known}")
     else:
-        skipped = len(reading.skipped)
+        skipped, left_out = len(reading.skipped), reading.left_out.total()
         documents = read_file(path, reading)
         if not documents and len(reading.skipped) > skipped:
             raise FlyThinkerError(f"{path}: {reading.skipped[-1].what}")
+        if not documents and reading.left_out.total() > left_out:
+            raise FlyThinkerError(f"{path}: no past texts in it that are known how to read")
     return sorted(documents, key=lambda document: document.date)
 
 
@@ -67,7 +79,11 @@ def read_file(file: Path, reading: Reading) -> list[Document]:
     except OSError as error:
         reading.skip(file, error.strerror or "cannot be read")
         return []
-    reading.took(kind.removeprefix("."), documents)
+    except ModuleNotFoundError as error:
+        reading.skip(file, f"{error.name} is not installed; `pip install 'flythinker[import]'`")
+        return []
+    if kind != ".zip":  # which has told of its files itself
+        reading.took(kind.removeprefix("."), documents)
     return documents
 
 

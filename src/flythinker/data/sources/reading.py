@@ -26,11 +26,13 @@ class Reading:
     """Settings of an import, and its report.
 
     `strict` makes the first skip or remark a `FlyThinkerError`. `day_first` says how `01/05/2024`
-    is meant; `None` leaves such dates out and names them.
+    is meant; `None` leaves such dates out and names them. `senders` are the person's addresses in
+    mailboxes, in lower case.
     """
 
     strict: bool = False
     day_first: bool | None = None
+    senders: tuple[str, ...] = ()
     documents: dict[str, list[Document]] = field(default_factory=dict)  # by kind of source
     skipped: list[Remark] = field(default_factory=list)
     remarks: list[Remark] = field(default_factory=list)
@@ -57,6 +59,15 @@ class Reading:
     def assume(self, what: str) -> None:
         """Count what nothing said and had to be assumed."""
         self.assumed[what] += 1
+
+    def include(self, inner: "Reading", unpacked: str, archive: str) -> None:
+        """Take over the report of an archive that lay unpacked in a folder while it was read."""
+        for kind, documents in inner.documents.items():
+            self.took(f"{kind} in zip" if "zip" not in kind else kind, documents)
+        self.left_out += inner.left_out
+        self.assumed += inner.assumed
+        for own, theirs in ((self.skipped, inner.skipped), (self.remarks, inner.remarks)):
+            own += [Remark(one.where.replace(unpacked, archive), one.what) for one in theirs]
 
     def _say(self, remarks: list[Remark], where: str | Path, what: str) -> None:
         if self.strict:
