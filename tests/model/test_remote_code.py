@@ -98,7 +98,7 @@ def test_without_the_package_one_line_says_how_to_install_it(tmp_path):
     assert done.returncode == 1
     last = done.stderr.strip().splitlines()[-1]
     assert "package is not installed: run `pip install .` in a checkout of FlyThinker" in last
-    assert "pip install flythinker" not in done.stderr
+    assert "install flythinker" not in done.stderr  # which may be a stranger's
 
 
 @pytest.mark.parametrize("lora", [[], ["lora.r=2"]], ids=["full", "lora"])

@@ -80,7 +80,7 @@ def read_file(file: Path, reading: Reading) -> list[Document]:
         reading.skip(file, error.strerror or "cannot be read")
         return []
     except ModuleNotFoundError as error:
-        reading.skip(file, f"{error.name} is not installed; `pip install 'flythinker[import]'`")
+        reading.skip(file, f"{error.name} is not installed; `pip install '.[import]'`")
         return []
     if kind != ".zip":  # which has told of its files itself
         reading.took(kind.removeprefix("."), documents)
