@@ -242,6 +242,20 @@ def test_google_takeout(tmp_path):
     assert read(path) == [RAIN, Document("Mine.", "Rain", "2024-05-01")]
 
 
+def test_a_note_of_takeout_that_is_none(tmp_path):
+    """Such as its schema may become: it is named, and what lies beside it is read."""
+    (tmp_path / "odd.json").write_text(json.dumps({"userEditedTimestampUsec": "x", "title": 7}))
+    (tmp_path / "odd2.json").write_text(
+        json.dumps({"userEditedTimestampUsec": "soon", "textContent": "Rain."})
+    )
+    (tmp_path / "rain.txt").write_text("It rained.")
+    reading = Reading()
+    assert [document.text for document in read(tmp_path, reading)] == ["It rained."]
+    (skipped,) = reading.skipped
+    assert "odd2.json" in skipped.where
+    assert "not a note of Google Keep" in skipped.what
+
+
 def test_twitter_archive(tmp_path):
     def tweet(text: str) -> dict[str, dict[str, str]]:
         return {"tweet": {"full_text": text, "created_at": "Wed May 01 10:00:00 +0000 2024"}}

@@ -170,9 +170,9 @@ def against_section(rows: Rows) -> Section | None:
     lines = [(row["label"], [cell(row["against"].get(label)) for label in columns]) for row in rows]
     return Section(
         "Against every baseline",
-        "Held-out loss (nats/token) minus the baseline's, over all seeds. Intervals are 95 %, from "
-        "resampling texts and from resampling whole users, whose texts are alike; ✓ and ✗ go by "
-        "users where there are ten or more.",
+        "Held-out loss (nats/token) minus the baseline's, over the seeds of both. Intervals are "
+        "95 %, from resampling texts and from resampling whole users, whose texts are alike; ✓ and "
+        "✗ go by users where there are ten or more.",
         [Table(["", *(f"− {label}" for label in columns)], lines)],
     )
 

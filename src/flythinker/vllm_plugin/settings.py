@@ -11,6 +11,7 @@ from vllm.model_executor.models.config import VerifyAndUpdateConfig
 
 from flythinker.errors import FlyThinkerError
 from flythinker.model import FlyThinkerConfig
+from flythinker.model.config import context_length
 from flythinker.model.fusion import needs_prompt_length
 from flythinker.model_folder import read_prompt
 
@@ -45,7 +46,7 @@ class FlyThinkerSettings(VerifyAndUpdateConfig):
         if not config.fusion_weight:
             return
         _check_family("Reasoner", config.reasoner_config)
-        longest = config.reasoner_config.max_position_embeddings
+        longest = context_length(config.reasoner_config)
         if vllm_config.model_config.max_model_len > longest:
             raise FlyThinkerError(
                 f"the Reasoner reads up to {longest} tokens, the Generator "

@@ -63,13 +63,16 @@ def read_keep(file: Path, reading: Reading) -> list[Document]:
     if not isinstance(note, dict) or "userEditedTimestampUsec" not in note:
         reading.leave_out(".json files")
         return []
-    items = [item.get("text", "") for item in note.get("listContent", ())]
-    text = note.get("textContent", "") or "\n".join(items)
-    if note.get("isTrashed") or not text.strip():
-        return []
-    written = note.get("createdTimestampUsec") or note["userEditedTimestampUsec"]
-    date = datetime.fromtimestamp(written / 1e6, UTC).date().isoformat()
-    return [Document(text.strip(), note.get("title", "").strip(), date)]
+    try:
+        items = [item.get("text", "") for item in note.get("listContent", ())]
+        text = note.get("textContent", "") or "\n".join(items)
+        if note.get("isTrashed") or not text.strip():
+            return []
+        written = note.get("createdTimestampUsec") or note["userEditedTimestampUsec"]
+        date = datetime.fromtimestamp(written / 1e6, UTC).date().isoformat()
+        return [Document(text.strip(), note.get("title", "").strip(), date)]
+    except (ValueError, AttributeError, TypeError, OverflowError) as error:
+        raise Unreadable(f"not a note of Google Keep ({error})") from None
 
 
 def _tweet(tweet: dict[str, str]) -> Document | None:
