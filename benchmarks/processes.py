@@ -20,8 +20,8 @@ from flythinker.data.example import read_examples, sample_examples
 from flythinker.data.prompt import PromptConfig
 from flythinker.generation.sampling import Sampling
 from flythinker.model_folder import load_tokenizer, save_model_folder
+from flythinker.training.build import build_model
 from flythinker.training.config import ModelSection
-from flythinker.training.run import build_model
 
 MODEL = ModelSection("smollm2-135m", "smollm2-135m", reasoner_layers=8, projection="linear")
 PROMPT = PromptConfig(k=1, profile_tokens=250, query_tokens=60, response_tokens=200)

@@ -31,8 +31,8 @@ from flythinker.generation.files import generate_file
 from flythinker.generation.sampling import Sampling
 from flythinker.generation.write import text_writer
 from flythinker.model_folder import load_model_folder, load_tokenizer, save_model_folder
+from flythinker.training.build import build_model
 from flythinker.training.config import ModelSection
-from flythinker.training.run import build_model
 
 PROMPT = PromptConfig(k=1, profile_tokens=120, query_tokens=40, response_tokens=60)
 GREEDY = Sampling(max_new_tokens=24, temperature=0)

@@ -2,7 +2,7 @@ import pytest
 
 from flythinker.data.prompt import build_prompt
 from flythinker.model_folder import PersonalModel, load_tokenizer
-from flythinker.training.run import build_model
+from flythinker.training.build import build_model
 
 
 @pytest.fixture

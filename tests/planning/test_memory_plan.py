@@ -12,8 +12,9 @@ from transformers import LlamaConfig, LlamaForCausalLM, set_seed
 
 from command import fail, flythinker, succeed
 from flythinker.planning.plan import fits, longest_row, make_plan
+from flythinker.training.build import build_model
 from flythinker.training.config import load_config
-from flythinker.training.run import build_model, load_rows, run_tokenizer
+from flythinker.training.run import load_rows, run_tokenizer
 
 ROW, LEARNED = 1024, 512
 MEASURED = Path(__file__).with_name("measured.py")

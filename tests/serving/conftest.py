@@ -19,8 +19,8 @@ from flythinker.generation.backends.local import LocalEngine
 from flythinker.model_folder import PersonalModel, load_tokenizer
 from flythinker.serving.settings import DEFAULT_TENANT
 from flythinker.serving.storage.store import Store
+from flythinker.training.build import build_model
 from flythinker.training.config import ModelSection
-from flythinker.training.run import build_model
 
 
 @pytest.fixture

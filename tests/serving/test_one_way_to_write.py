@@ -20,8 +20,8 @@ from flythinker.methods.flythinker import FlyThinker
 from flythinker.model_folder import load_model_folder, load_tokenizer, save_model_folder
 from flythinker.serving.app import create_app
 from flythinker.serving.page.comparison import Comparisons
+from flythinker.training.build import build_model
 from flythinker.training.config import ModelSection
-from flythinker.training.run import build_model
 from reference import respond
 
 TOKENS = 24

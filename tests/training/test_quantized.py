@@ -12,7 +12,8 @@ from flythinker.errors import FlyThinkerError
 from flythinker.generation.sampling import Sampling
 from flythinker.generation.write import text_writer
 from flythinker.model_folder import load_model_folder
-from flythinker.training.run import build_model, build_trainer, train
+from flythinker.training.build import build_model
+from flythinker.training.run import build_trainer, train
 
 installed = pytest.mark.skipif(
     find_spec("bitsandbytes") is None, reason="bitsandbytes is not installed"

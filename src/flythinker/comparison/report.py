@@ -8,6 +8,7 @@ from typing import Any
 from rich.table import Table as TerminalTable
 from rich.text import Text as TerminalText
 
+from flythinker.comparison.cells import metric_cell, shown_value, sign
 from flythinker.comparison.config import Comparison
 from flythinker.comparison.curves import (
     curves_section,
@@ -17,6 +18,12 @@ from flythinker.comparison.curves import (
 )
 from flythinker.comparison.efficiency import efficiency_section, read_efficiency
 from flythinker.comparison.run import TrialResult
+from flythinker.comparison.sections import (
+    against_section,
+    along_section,
+    attribution_section,
+    personal_section,
+)
 from flythinker.comparison.tables import (
     Rows,
     against_rows,
@@ -31,26 +38,8 @@ from flythinker.evaluation.compare import METRICS
 from flythinker.evaluation.evaluate import describe_environment
 from flythinker.evaluation.segments import SEGMENT_METRICS
 from flythinker.files import atomic_write
-from flythinker.reporting import plots
-from flythinker.reporting.format import (
-    ARROWS,
-    COLOURS,
-    SIGNS,
-    format_change,
-    format_difference,
-    format_interval,
-    format_value,
-)
-from flythinker.reporting.page import (
-    Cell,
-    Figure,
-    Section,
-    Table,
-    Text,
-    facts,
-    in_colours,
-    write_page,
-)
+from flythinker.reporting.format import ARROWS, COLOURS, SIGNS
+from flythinker.reporting.page import Cell, Section, Table, Text, facts, write_page
 from flythinker.reporting.sections import choose_examples
 from flythinker.training.run import run_tokenizer
 from flythinker.training.summary import training_seconds
@@ -102,10 +91,10 @@ def write_comparison(
         against_section(data["against"]),
         curves_section(data["curves"]),
         frontier_section(data["frontier"]),
-        _along("Held-out loss along the text", data["positions"], ["loss"]),
-        _along("Texts along the text", data["segments"], list(SEGMENT_METRICS)),
-        _personal(data["personal"]),
-        _attribution(data["attribution"], measured),
+        along_section("Held-out loss along the text", data["positions"], ["loss"]),
+        along_section("Texts along the text", data["segments"], list(SEGMENT_METRICS)),
+        personal_section(data["personal"]),
+        attribution_section(data["attribution"], measured),
         data["efficiency"] and efficiency_section(data["efficiency"]),
         _texts(measured, examples),
         _settings(data["trials"], data["environment"]),
@@ -130,8 +119,10 @@ def terminal_table(rows: Rows) -> TerminalTable:
         cells = []
         for metric in shown:
             cell = row["metrics"].get(metric)
-            text = "–" if cell is None else f"{_value(cell, metric)} {SIGNS.get(_sign(cell), '')}"
-            cells.append(TerminalText(text, style=COLOURS.get(_sign(cell), "")))
+            text = (
+                "–" if cell is None else f"{shown_value(cell, metric)} {SIGNS.get(sign(cell), '')}"
+            )
+            cells.append(TerminalText(text, style=COLOURS.get(sign(cell), "")))
         table.add_row(f"{row['label']} ({len(row['seeds'])})", *cells)
     return table
 
@@ -144,122 +135,6 @@ def _results(rows: Rows) -> Section:
         "over texts, the seeds of an entry taken together. ✓ better, ✗ worse, ≈ unclear. The best "
         "of many is a little lucky, and nothing is corrected for the number of comparisons.",
         [Table(["", *_labels(_shown(rows))], [_line(row, _shown(rows)) for row in rows])],
-    )
-
-
-def against_section(rows: Rows) -> Section | None:
-    """`against_rows` as a part of a report; None without a trained baseline to compare to."""
-    columns = list(dict.fromkeys(label for row in rows for label in row["against"]))
-    if not columns:
-        return None
-
-    def cell(difference: dict[str, Any] | None) -> Cell:
-        if difference is None:
-            return Cell("–")
-        notes = [f"texts {format_interval(difference, 'loss')}"]
-        if difference["over_users"] is not None:
-            notes.append(f"users {format_interval(difference['over_users'], 'loss')}")
-        notes.append(f"lower in {difference['lower']:.0%}")
-        if len(difference["per_seed"]) > 1:
-            seeds = difference["per_seed"].values()
-            notes.append("seeds " + ", ".join(format_value(seed, "loss") for seed in seeds))
-        certain = difference["over_users"] or difference
-        text = format_difference(difference, "loss")
-        return _marked(text, "; ".join(notes), certain["verdict"])
-
-    lines = [(row["label"], [cell(row["against"].get(label)) for label in columns]) for row in rows]
-    return Section(
-        "Against every baseline",
-        "Held-out loss (nats/token) minus the baseline's, over the seeds of both. Intervals are "
-        "95 %, from resampling texts and from resampling whole users, whose texts are alike; ✓ and "
-        "✗ go by users where there are ten or more.",
-        [Table(["", *(f"− {label}" for label in columns)], lines)],
-    )
-
-
-def _along(title: str, segments: Sequence[dict[str, Any]], metrics: list[str]) -> Section | None:
-    if not segments:
-        return None
-    rows = segments[0]["rows"]
-    legend = in_colours(row["label"] for row in rows)
-    tables, figures = [], []
-    for metric in [m for m in metrics if any(m in row["metrics"] for row in rows)]:
-        columns = [f"{s['start']}-{s['end']} ({s['n_examples']} texts)" for s in segments]
-        lines = [
-            (
-                row["label"],
-                [_cell(segment["rows"][i]["metrics"].get(metric), metric) for segment in segments],
-            )
-            for i, row in enumerate(rows)
-        ]
-        curves = [
-            [
-                {"start": s["start"], "end": s["end"], "metrics": s["rows"][i]["metrics"]}
-                for s in segments
-                if metric in s["rows"][i]["metrics"]
-            ]
-            for i in range(len(rows))
-        ]
-        label = METRICS[metric].label
-        tables.append(Table([label, *columns], lines, title=label if len(metrics) > 1 else ""))
-        figures.append(Figure(plots.segment_curves(curves, metric), label))
-    note = (
-        "By position in the response, in tokens. Later segments hold fewer and other texts: "
-        "compare entries within a segment. A written text that ended before a segment scores 0 in "
-        "it."
-    )
-    return Section(title, note, tables, figures, legend)
-
-
-def _personal(rows: Rows) -> Section | None:
-    if not rows:
-        return None
-
-    def cell(difference: dict[str, Any]) -> Cell:
-        text = format_difference(difference, "loss")
-        return _marked(text, format_interval(difference, "loss"), difference["verdict"])
-
-    lines = [
-        (
-            row["label"],
-            [Cell(format_value(row["own"], "loss")), cell(row["swapped"]), cell(row["none"])],
-        )
-        for row in rows
-    ]
-    columns = ["", "Loss, own history", "own − another user's", "own − none"]
-    return Section(
-        "Is it personal?",
-        "Held-out loss (nats/token) with the user's own past texts, minus the loss with another "
-        "user's and with none. Below 0: the own history helps. More training alone does not show "
-        "here.",
-        [Table(columns, lines)],
-    )
-
-
-def _attribution(data: dict[str, Any] | None, measured: Sequence[TrialResult]) -> Section | None:
-    if data is None:
-        return None
-    labels = {
-        result.trial.id: f"{result.trial.label}, seed {result.trial.seed}" for result in measured
-    }
-    judged = {"The users' own texts": data["real"]} | data["methods"]
-    lines = []
-    for name, scores in judged.items():
-        cells = [
-            Cell(
-                f"{scores[key]['value']:.3f}",
-                f"[{scores[key]['low']:.3f}, {scores[key]['high']:.3f}]",
-            )
-            for key in ("accuracy", "probability", "rank")
-        ]
-        lines.append((labels.get(name, name), cells))
-    return Section(
-        "Whose text does it resemble?",
-        f"A classifier trained on {data['train_texts']} real past texts of {data['users']} users "
-        "names the author of each written text. It also goes by the subject, so it knows the "
-        f"users' own texts at best; always naming the commonest user is right {data['chance']:.2f} "
-        "of the time.",
-        [Table(["", "Accuracy ↑", "Probability of the user ↑", "Rank of the user ↓"], lines)],
     )
 
 
@@ -322,28 +197,4 @@ def _labels(metrics: Sequence[str]) -> list[str]:
 def _line(row: dict[str, Any], metrics: Sequence[str]) -> tuple[str, list[Cell]]:
     seeds = len(row["seeds"])
     heading = f"{row['label']} ({seeds} seed{'s' if seeds > 1 else ''})"
-    return heading, [_cell(row["metrics"].get(metric), metric) for metric in metrics]
-
-
-def _cell(cell: dict[str, Any] | None, metric: str) -> Cell:
-    if cell is None:
-        return Cell("–")
-    if cell["difference"] is None:
-        return Cell(_value(cell, metric))
-    note = format_change(cell["difference"], metric, cell["verdict"])
-    return Cell(_value(cell, metric), note, cell["verdict"])
-
-
-def _marked(text: str, note: str, verdict: str) -> Cell:
-    return Cell(text, f"{note} {SIGNS[verdict]}".strip(), verdict)
-
-
-def _value(cell: dict[str, Any], metric: str) -> str:
-    value = format_value(cell["value"], metric)
-    if cell["sd"] is None:
-        return value
-    return f"{value} ± {format_value(cell['sd'], metric)}".replace(" ", "\N{NO-BREAK SPACE}")
-
-
-def _sign(cell: dict[str, Any] | None) -> str:
-    return "" if cell is None or cell["verdict"] is None else cell["verdict"]
+    return heading, [metric_cell(row["metrics"].get(metric), metric) for metric in metrics]

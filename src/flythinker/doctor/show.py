@@ -9,7 +9,9 @@ from rich.text import Text
 
 from flythinker.doctor.advice import GB
 from flythinker.doctor.examine import Choices, Examination
-from flythinker.doctor.facts import Embedded, Facts, Gpu, Package
+from flythinker.doctor.facts import Facts
+from flythinker.doctor.gpus import Gpu
+from flythinker.doctor.installed import Embedded, Package
 from flythinker.doctor.measure import Measured
 
 _SHOWN_PACKAGES = ("torch", "transformers", "peft", "accelerate", "vllm", "ray")

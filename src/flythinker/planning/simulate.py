@@ -17,8 +17,8 @@ from flythinker.model import FlyThinkerConfig, FlyThinkerForCausalLM
 from flythinker.model.loss import can_be_chunked, summed_cross_entropy
 from flythinker.planning.live_bytes import LiveBytes
 from flythinker.planning.stand_ins import ATTENTION_FLOPS, eager, quantize, streamed
+from flythinker.training.build import with_adapters
 from flythinker.training.config import RunConfig
-from flythinker.training.run import with_adapters
 from flythinker.training.trainer import checkpoint_activations, freeze, part_of
 
 _ATTENTION = "flythinker_plan"

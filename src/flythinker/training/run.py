@@ -3,21 +3,13 @@
 import json
 import shutil
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass, fields, replace
+from dataclasses import asdict, dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
 
-import torch
 from torch import Tensor, nn
-from transformers import (
-    AutoModel,
-    AutoModelForCausalLM,
-    PreTrainedModel,
-    PreTrainedTokenizerBase,
-    set_seed,
-)
-from transformers.integrations.deepspeed import unset_hf_deepspeed_config
+from transformers import PreTrainedModel, PreTrainedTokenizerBase, set_seed
 
 from flythinker.backbones.scratch import Sizes, trained_tokenizer
 from flythinker.data import batch
@@ -27,12 +19,10 @@ from flythinker.data.example import Example, read_examples, sample_examples
 from flythinker.data.prompt import PromptConfig
 from flythinker.disk import named_when_full
 from flythinker.errors import FlyThinkerError
-from flythinker.hardware import choose_dtype, native_dtype
-from flythinker.model import FlyThinkerForCausalLM
-from flythinker.model.quantization import quantization_config
 from flythinker.model_folder import load_tokenizer, save_model_folder
 from flythinker.runs import claim
-from flythinker.training.config import LoraSection, ModelSection, RunConfig
+from flythinker.training.build import build_model
+from flythinker.training.config import RunConfig
 from flythinker.training.processes import explained_loss, whole_state
 from flythinker.training.room import RoomCheck
 from flythinker.training.trainer import FlyThinkerTrainer
@@ -234,65 +224,6 @@ def load_rows(
     if not validation:
         raise FlyThinkerError(f"{data.validation}: no examples to evaluate on")
     return rows, validation
-
-
-def build_model(
-    section: ModelSection,
-    lora: LoraSection | None,
-    tokenizer: PreTrainedTokenizerBase | None = None,
-) -> PreTrainedModel:
-    """Join the two parts, pretrained or from scratch, with adapters if asked for.
-
-    Parts from scratch need the `tokenizer`. They are drawn in turn, the Generator first: with one
-    seed it is the same with and without a Reasoner.
-
-    Raises:
-        FlyThinkerError: a setting or a name that does not work, with the reason.
-    """
-    unset_hf_deepspeed_config()  # ZeRO-3 cuts the whole model, not its parts while they are made
-    settings = {f.name: getattr(section, f.name) for f in fields(section)}
-    del settings["vocabulary"]  # it is the tokenizer's
-    settings["dtype"] = choose_dtype(None, getattr(torch, section.dtype), "model.dtype")
-    quantization = settings.pop("quantization")
-    if section.reasoner is None and section.fusion_weight != 0:
-        raise FlyThinkerError(
-            "model: without a reasoner this is SFT: set model.fusion_weight to 0 (or name one)"
-        )
-    try:
-        if quantization is not None:
-            settings["quantization_config"] = quantization_config(quantization, native_dtype())
-        for part, auto in (("generator", AutoModelForCausalLM), ("reasoner", AutoModel)):
-            if isinstance(sizes := settings[part], Sizes):
-                assert tokenizer is not None
-                sizes = sizes.config(tokenizer, section.attn_implementation)
-                settings[part] = auto.from_config(sizes, dtype=settings["dtype"])
-        model = FlyThinkerForCausalLM.from_generator_reasoner_pretrained(**settings)
-    except (ValueError, OSError) as error:
-        raise FlyThinkerError(f"model: {error}") from error
-    return model if lora is None else with_adapters(model, lora)
-
-
-def with_adapters(model: PreTrainedModel, lora: LoraSection) -> PreTrainedModel:
-    """LoRA's adapters on both parts; a linear projection is trained whole."""
-    from peft import LoraConfig, get_peft_model
-
-    # "all-linear" would adapt routers too, which give more than one tensor
-    excluded = [
-        name
-        for name, module in model.named_modules()
-        if isinstance(module, nn.Linear) and "Router" in type(module).__name__
-    ]
-    if model.projection is not None:
-        excluded.append("projection")
-    config = LoraConfig(
-        r=lora.r,
-        lora_alpha=lora.alpha,
-        lora_dropout=lora.dropout,
-        target_modules=lora.target_modules,
-        modules_to_save=["projection"] if model.projection is not None else None,
-        exclude_modules=excluded or None,
-    )
-    return get_peft_model(model, config)
 
 
 def _forget(output: Path) -> None:
