@@ -89,6 +89,7 @@ def test_training(many_steps: Path, tmp_path: Path) -> None:
     numbers = [int(re.findall(r"\d+", line)[0]) for line in steps]
     assert numbers == sorted(numbers)
     some(rf"train  \d+/120  loss \d\.\d{{3}}  held-out \d\.\d{{3}}  {pace}", lines)
+    assert not [line for line in lines if "Failed to load" in line]  # what libraries say of kernels
     some(r"evaluation  10/10  done in \d+ s", lines)
     some(r"train  120/120  loss \d\.\d{3}  held-out \d\.\d{3}  done in \d+ s", lines)
 

@@ -4,6 +4,7 @@ Heavy imports stay inside the commands, so that `--help` answers at once.
 """
 
 import sys
+from logging import ERROR, getLogger
 from pathlib import Path
 from typing import Annotated
 
@@ -67,6 +68,8 @@ def common(
         return
     from transformers.utils import logging
 
+    # bitsandbytes asks a hub for kernels as it is imported; without them it works as well
+    getLogger("bitsandbytes").setLevel(ERROR)
     logging.set_verbosity_error()
     logging.disable_progress_bar()  # of loading weights; trainings show their own
 
