@@ -29,7 +29,8 @@ class Entry:
         method: which method, default: what the entry is called.
         label: how tables call it; default: the method's own label, and the entry's name where it is
             another than the method's.
-        set: `section.key=value` overrides of the config for this entry alone.
+        set: `section.key=value` overrides of the config for this entry alone; `{seed}` in one is
+            the trial's seed.
         seeds: default: the comparison's; a method that trains nothing runs with the first only.
         options: the method's own, such as CoS's `alpha`.
     """
@@ -166,7 +167,7 @@ def make_comparison(section: CompareSection, raw: dict[str, Any], path: str) -> 
         for turn, seed in enumerate(seeds if method.trains else seeds[:1]):
             written = dict(raw)
             for override in [*entry.set, f"training.seed={seed}"]:
-                apply_override(written, override, CONFIG_SECTIONS)
+                apply_override(written, override.replace("{seed}", str(seed)), CONFIG_SECTIONS)
             config = parse_config(written, where)
             if turn == len(turns):
                 turns.append([])

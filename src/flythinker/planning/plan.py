@@ -117,6 +117,8 @@ def joined_config(config: RunConfig) -> FlyThinkerConfig:
         FlyThinkerError: a part's config cannot be read, or the two do not go together.
     """
     section = config.model
+    if section.trained is not None:
+        return _part_config(config, "trained")
     try:
         generator = _part_config(config, "generator")
         reasoner = None
@@ -166,7 +168,7 @@ def _part_config(config: RunConfig, part: str) -> PreTrainedConfig:
             "config.json is enough"
         ) from error
     # of a model that also sees, what writes
-    return found.get_text_config()
+    return found if part == "trained" else found.get_text_config()
 
 
 def _steps(config: RunConfig) -> int | None:

@@ -1,6 +1,7 @@
 """The model of a training run, from its `model:` and `lora:` settings."""
 
 from dataclasses import fields
+from typing import Any
 
 import torch
 from torch import nn
@@ -25,7 +26,7 @@ def build_model(
     lora: LoraSection | None,
     tokenizer: PreTrainedTokenizerBase | None = None,
 ) -> PreTrainedModel:
-    """Join the two parts, pretrained or from scratch, with adapters if asked for.
+    """Join the two parts, pretrained or from scratch, with adapters if asked for; or go on.
 
     Parts from scratch need the `tokenizer`. They are drawn in turn, the Generator first: with one
     seed it is the same with and without a Reasoner.
@@ -37,14 +38,17 @@ def build_model(
     settings = {f.name: getattr(section, f.name) for f in fields(section)}
     del settings["vocabulary"]  # it is the tokenizer's
     settings["dtype"] = choose_dtype(None, getattr(torch, section.dtype), "model.dtype")
-    quantization = settings.pop("quantization")
-    if section.reasoner is None and section.fusion_weight != 0:
+    quantization, trained = settings.pop("quantization"), settings.pop("trained")
+    if trained is None and section.reasoner is None and section.fusion_weight != 0:
         raise FlyThinkerError(
             "model: without a reasoner this is SFT: set model.fusion_weight to 0 (or name one)"
         )
     try:
         if quantization is not None:
             settings["quantization_config"] = quantization_config(quantization, native_dtype())
+        if trained is not None:
+            model = _go_on(section, settings)
+            return model if lora is None else with_adapters(model, lora)
         for part, auto in (("generator", AutoModelForCausalLM), ("reasoner", AutoModel)):
             if isinstance(sizes := settings[part], Sizes):
                 assert tokenizer is not None
@@ -54,6 +58,22 @@ def build_model(
     except (ValueError, OSError) as error:
         raise FlyThinkerError(f"model: {error}") from error
     return model if lora is None else with_adapters(model, lora)
+
+
+def _go_on(section: ModelSection, settings: dict[str, Any]) -> PreTrainedModel:
+    """The model `section.trained` as it was saved; one trained without a Reasoner is SFT."""
+    names = ("dtype", "attn_implementation", "quantization_config")
+    model = FlyThinkerForCausalLM.from_pretrained(
+        section.trained, **{name: settings[name] for name in names if name in settings}
+    )
+    if (model.reasoner is None) != (section.fusion_weight == 0):
+        raise ValueError(
+            f"{section.trained} has no Reasoner, so it is SFT that goes on: set "
+            "model.fusion_weight to 0"
+            if model.reasoner is None
+            else f"{section.trained} has a Reasoner: SFT goes on with a model trained without one"
+        )
+    return model
 
 
 def with_adapters(model: PreTrainedModel, lora: LoraSection) -> PreTrainedModel:

@@ -2,7 +2,7 @@
 
 import os
 from collections.abc import Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any, Literal
 
@@ -17,6 +17,8 @@ from flythinker.model.config import Injection, Projection
 from flythinker.model.quantization import Quantization
 from flythinker.yaml_config import apply_override, build_section, check_keys, read_yaml
 
+_BESIDE_TRAINED = ("trained", "fusion_weight", "dtype", "quantization", "attn_implementation")
+
 
 @dataclass
 class ModelSection:
@@ -24,7 +26,9 @@ class ModelSection:
 
     Attributes:
         generator: hub name, local folder, `smollm2-135m`, `gemma3-270m`, or the sizes of a model
-            from scratch.
+            from scratch; left out with `trained`.
+        trained: a finished model to go on with, as `train` leaves it, in place of parts; all that
+            is said of parts and of how thoughts enter is as it was saved, λ as well.
         reasoner: the same kinds of name, or sizes where the Generator has sizes; `null` trains the
             Generator alone (SFT).
         vocabulary: of the tokenizer that parts from scratch get, made of the texts of `data.train`.
@@ -36,7 +40,8 @@ class ModelSection:
             what transformers chooses. For short rows on a CPU, `eager` is the fastest.
     """
 
-    generator: str | Sizes
+    generator: str | Sizes | None = None
+    trained: str | None = None
     reasoner: str | Sizes | None = None
     vocabulary: int | None = None
     reasoner_layers: int | None = None
@@ -49,7 +54,12 @@ class ModelSection:
     attn_implementation: str | None = None
 
     def __post_init__(self) -> None:
+        if self.generator is None and self.trained is None:
+            raise ValueError("name a generator, or in trained a finished model to go on with")
         scratch = isinstance(self.generator, Sizes)
+        for one in fields(self) if self.trained is not None else ():
+            if one.name not in _BESIDE_TRAINED and getattr(self, one.name) != one.default:
+                raise ValueError(f"{one.name} is as the trained model was saved: leave it out")
         if self.reasoner is not None and isinstance(self.reasoner, Sizes) != scratch:
             raise ValueError("generator and reasoner must both be names, or both be sizes")
         if scratch and self.vocabulary is None:
@@ -62,12 +72,14 @@ class ModelSection:
             raise ValueError("quantization is for named models; one from scratch is trained whole")
 
     def pretrained(self) -> str:
-        """The name of the Generator, for what writes with it untrained.
+        """The name of what a run begins with, for what writes with it untrained.
 
         Raises:
             FlyThinkerError: it is trained from scratch.
         """
-        if isinstance(self.generator, Sizes):
+        if self.trained is not None:
+            return self.trained
+        if not isinstance(self.generator, str):
             raise FlyThinkerError(
                 "model.generator is trained from scratch, but this method needs one that writes "
                 "before it is trained: name a pretrained model"

@@ -19,7 +19,7 @@ from flythinker.data.example import Example, read_examples, sample_examples
 from flythinker.data.prompt import PromptConfig
 from flythinker.disk import named_when_full
 from flythinker.errors import FlyThinkerError
-from flythinker.model_folder import load_tokenizer, save_model_folder
+from flythinker.model_folder import load_tokenizer, read_training, save_model_folder
 from flythinker.runs import claim
 from flythinker.training.build import build_model
 from flythinker.training.config import RunConfig
@@ -131,11 +131,17 @@ def _save(
         "log_history": trainer.state.log_history,
         "steps": trainer.state.global_step,
         "data": asdict(config.data),
-        "model": asdict(config.model),
+        "model": asdict(config.model) | _parts_of(config.model.trained),
         "lora": asdict(config.lora) if config.lora else None,
         "settings": {name: getattr(config.training, name) for name in _SHOWN},
     }
     save_model_folder(folder, model, trainer.processing_class, config.prompt, training)
+
+
+def _parts_of(trained: str | None) -> dict[str, Any]:
+    """What a model that a run went on with was made of, for its card: names, licences."""
+    made_of = read_training(trained).get("model", {}) if trained is not None else {}
+    return {part: made_of[part] for part in ("generator", "reasoner") if part in made_of}
 
 
 def _in_full_precision(trained: nn.Module, config: RunConfig) -> PreTrainedModel:
@@ -166,7 +172,7 @@ def build_trainer(config: RunConfig, recipe: Recipe = DEFAULT_RECIPE) -> FlyThin
 
 
 def run_tokenizer(config: RunConfig) -> PreTrainedTokenizerBase:
-    """The Generator's tokenizer; for one from scratch, that of the training texts.
+    """The Generator's or the trained model's; for one from scratch, that of the training texts.
 
     Raises:
         FlyThinkerError: a name that does not work, or see `trained_tokenizer`.
@@ -175,10 +181,11 @@ def run_tokenizer(config: RunConfig) -> PreTrainedTokenizerBase:
     if isinstance(model.generator, Sizes):
         assert model.vocabulary is not None
         return load_tokenizer(str(trained_tokenizer(config.data.train, model.vocabulary)))
+    key = "generator" if model.trained is None else "trained"
     try:
-        return load_tokenizer(model.generator)
+        return load_tokenizer(getattr(model, key))
     except (ValueError, OSError) as error:
-        raise FlyThinkerError(f"model.generator: {error}") from error
+        raise FlyThinkerError(f"model.{key}: {error}") from error
 
 
 def last_checkpoint(output: Path) -> Path | None:
