@@ -18,6 +18,7 @@ ORDER = [
     "model card",
     "model_folder",
     "generation training vllm_plugin",
+    "adaptation",
     "methods evaluation bench doctor planning serving",
     "bulk reporting",
     "comparison judge inspect demo",

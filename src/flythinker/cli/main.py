@@ -11,6 +11,7 @@ from typing import Annotated
 import typer
 
 from flythinker.cli import (
+    adapt,
     bench,
     compare,
     data,
@@ -41,6 +42,7 @@ WITHOUT_TRANSFORMERS = {"doctor", "data", "import", "keys", "users"}
 for family in (
     train,
     plan,
+    adapt,
     write,
     import_texts,
     evaluate,

@@ -49,6 +49,9 @@ def write(
     history: Annotated[
         Path | None, typer.Option(help="Or past texts: a folder or a file (docs/import.md).")
     ] = None,
+    adapter: Annotated[
+        Path | None, typer.Option(help="What the model learned of the person: `flythinker adapt`.")
+    ] = None,
     max_new_tokens: MaxNewTokens = 512,
     temperature: Temperature = 0.8,
     top_p: TopP = 0.95,
@@ -60,6 +63,7 @@ def write(
     senders: Senders = None,
 ) -> None:
     """Write one text as a user would; it streams."""
+    from flythinker.adaptation.adapter import load_adapter, merge_adapter
     from flythinker.data.example import Example
     from flythinker.data.prompt import build_prompt
     from flythinker.generation.sampling import Sampling
@@ -69,7 +73,12 @@ def write(
 
     if (user is None) == (history is None):
         raise typer.BadParameter("give either --user or --history")
+    if adapter is not None and quantization is not None:
+        raise typer.BadParameter("--adapter changes whole weights: leave --quantization out")
+    learned = load_adapter(adapter) if adapter is not None else None
     personal = load_model_folder(model, dtype=as_dtype(dtype), quantization=quantization)
+    if learned is not None:
+        merge_adapter(personal.model, learned, str(adapter))
     reading = reading_of(strict, day_first, senders)
     documents = _past_texts(personal, history, data, user, reading)
     print_problems(reading)

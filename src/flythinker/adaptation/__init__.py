@@ -1,0 +1,1 @@
+"""What one person's writings change in a model that many share."""

@@ -1,0 +1,150 @@
+"""A person's adapter: low-rank changes of one part of a model, in one small file."""
+
+import hashlib
+import json
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save
+from torch import Tensor, nn
+from transformers import PreTrainedModel
+from transformers.pytorch_utils import Conv1D
+
+from flythinker.errors import FlyThinkerError
+from flythinker.files import atomic_write
+
+Part = Literal["reasoner", "generator"]
+Changes = dict[str, tuple[Tensor, Tensor]]
+_ABOUT = "flythinker_adapter"
+
+
+@dataclass(frozen=True)
+class About:
+    """What an adapter is of, and what it is worth.
+
+    Attributes:
+        user: whose writings it learned from.
+        part: what it changes: "reasoner" (and the projection), or "generator".
+        base: `fingerprint` of the model that it changes.
+        scale: W becomes W + scale · B A.
+        texts, words: passages that it learned from.
+        held_out: later passages that it was judged by.
+        before, after: their loss without and with it, nats a token.
+        gain, low, high: after − before and its 95 % interval.
+        seconds: that learning took.
+        made: when, ISO 8601.
+    """
+
+    user: str
+    part: Part
+    base: str
+    scale: float
+    texts: int
+    words: int
+    held_out: int
+    before: float
+    after: float
+    gain: float
+    low: float
+    high: float
+    seconds: float
+    made: str
+
+
+@dataclass(frozen=True)
+class Adapter:
+    """Low-rank changes by the names of the layers.
+
+    Attributes:
+        about: see `About`.
+        changes: name of a linear layer → A [r, in] and B [out, r], bfloat16.
+    """
+
+    about: About
+    changes: Changes
+
+    @property
+    def bytes(self) -> int:
+        """Of its numbers."""
+        return sum(a.nbytes + b.nbytes for a, b in self.changes.values())
+
+
+def layers_to_adapt(model: PreTrainedModel, part: Part) -> list[str]:
+    """The linear layers of `part` that adapters change: all but heads and routers.
+
+    The Reasoner's end with the projection, where there is one that is learned.
+    """
+    names = [
+        name
+        for name, module in model.named_modules()
+        if isinstance(module, nn.Linear | Conv1D)
+        and name.startswith(f"{part}.")
+        and module is not model.get_output_embeddings()
+        and "Router" not in type(module).__name__
+    ]
+    return [*names, "projection"] if part == "reasoner" and model.projection is not None else names
+
+
+def fingerprint(model: PreTrainedModel, part: Part) -> str:
+    """Names, shapes and first numbers of what an adapter changes: another model has another."""
+    digest = hashlib.sha256()
+    for name in layers_to_adapt(model, part):
+        weight = model.get_submodule(name).weight
+        first = weight.detach().flatten()[:64].float().cpu().numpy()
+        digest.update(f"{name} {tuple(weight.shape)}".encode() + first.tobytes())
+    return digest.hexdigest()[:16]
+
+
+def save_adapter(path: Path, adapter: Adapter) -> None:
+    """Write one file, which appears only when it is complete."""
+    tensors = {}
+    for name, (a, b) in adapter.changes.items():
+        tensors |= {f"{name}.A": a.contiguous(), f"{name}.B": b.contiguous()}
+    with atomic_write(path, binary=True) as file:
+        file.write(save(tensors, {_ABOUT: json.dumps(asdict(adapter.about))}))
+
+
+def load_adapter(path: Path) -> Adapter:
+    """Read what `save_adapter` wrote.
+
+    Raises:
+        FlyThinkerError: no such file, or another kind of file.
+    """
+    if not path.is_file():
+        raise FlyThinkerError(f"{path}: no such adapter; `flythinker adapt` makes one")
+    try:
+        with safe_open(path, "pt") as file:
+            about = About(**json.loads((file.metadata() or {})[_ABOUT]))
+            names = sorted({key.rpartition(".")[0] for key in file.keys()})  # noqa: SIM118
+            changes = {
+                name: (file.get_tensor(f"{name}.A"), file.get_tensor(f"{name}.B")) for name in names
+            }
+    except (SafetensorError, KeyError, TypeError, ValueError) as error:
+        raise FlyThinkerError(f"{path}: not an adapter of `flythinker adapt`") from error
+    return Adapter(about, changes)
+
+
+def merge_adapter(model: PreTrainedModel, adapter: Adapter, name: str) -> None:
+    """Add an adapter's changes to the weights of `model`, in their own type.
+
+    Raises:
+        FlyThinkerError: it was made for another model; `name` is the adapter's in the message.
+    """
+    if fingerprint(model, adapter.about.part) != adapter.about.base:
+        raise FlyThinkerError(
+            f"{name}: made for another model (its {adapter.about.part} has other weights); "
+            "run `flythinker adapt` with this one"
+        )
+    merge_changes(model, adapter.changes, adapter.about.scale)
+
+
+@torch.no_grad()
+def merge_changes(model: PreTrainedModel, changes: Changes, scale: float) -> None:
+    """W + scale · B A, in the type of W, for each of the named layers."""
+    for name, (a, b) in changes.items():
+        layer: Any = model.get_submodule(name)
+        change = scale * (b.float() @ a.float())
+        layer.weight += (change.T if isinstance(layer, Conv1D) else change).to(layer.weight)

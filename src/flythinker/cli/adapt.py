@@ -1,0 +1,76 @@
+"""`flythinker adapt`."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Literal
+
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from flythinker.cli.options import Model
+from flythinker.cli.reading import DayFirst, Senders, Strict, print_problems, reading_of
+
+if TYPE_CHECKING:
+    from flythinker.adaptation.adapt import Outcome
+
+app = typer.Typer()
+
+
+@app.command(
+    epilog="Example: flythinker adapt --model runs/sotu/flythinker/model --user me "
+    "--writings my-texts/ --out me.adapter"
+)
+def adapt(
+    model: Model,
+    user: Annotated[str, typer.Option(help="Whose writings they are.")],
+    writings: Annotated[Path, typer.Option(help="A folder or a file (docs/import.md).")],
+    out: Annotated[Path, typer.Option(help="File of the adapter.")],
+    part: Annotated[
+        Literal["reasoner", "generator"],
+        typer.Option(help="What learns: the Reasoner, or for comparison the Generator."),
+    ] = "reasoner",
+    rank: Annotated[int, typer.Option(help="Of the low-rank changes.", min=1)] = 8,
+    epochs: Annotated[int, typer.Option(help="How often each text teaches.", min=1)] = 2,
+    learning_rate: Annotated[float, typer.Option(help="Of the changes.")] = 1e-3,
+    batch_size: Annotated[int, typer.Option(help="Texts an optimizer step.", min=1)] = 4,
+    seed: Annotated[int, typer.Option(help="Of the order and the first numbers.")] = 0,
+    strict: Strict = False,
+    day_first: DayFirst = None,
+    senders: Senders = None,
+) -> None:
+    """Learn one person into a small file, kept only if it predicts their newest texts better."""
+    from flythinker.adaptation.adapt import AdaptSettings
+    from flythinker.adaptation.adapt import adapt as learn
+    from flythinker.adaptation.adapter import save_adapter
+    from flythinker.data.history import read_history
+    from flythinker.model_folder import load_model_folder
+
+    reading = reading_of(strict, day_first, senders)
+    documents = read_history(writings, reading)
+    print_problems(reading)
+    settings = AdaptSettings(part, rank, epochs, learning_rate, batch_size, seed)
+    work = out.with_name(f".{out.name}.work")
+    outcome = learn(load_model_folder(model), user, documents, work, settings)
+    if outcome.kept:
+        save_adapter(out, outcome.adapter)
+    _print(outcome, out)
+
+
+def _print(outcome: "Outcome", out: Path) -> None:
+    about = outcome.adapter.about
+    table = Table(show_header=False)
+    table.add_row("learned from", f"{about.texts} passages, {about.words} words")
+    table.add_row("judged by", f"the newest {about.held_out} passages")
+    table.add_row("loss", f"{about.before:.3f} → {about.after:.3f} nats/token")
+    table.add_row("difference", f"{about.gain:+.3f} [{about.low:+.3f}, {about.high:+.3f}]")
+    table.add_row("time", f"{about.seconds:.0f} s")
+    console = Console(highlight=False, soft_wrap=True)
+    console.print(table)
+    if outcome.kept:
+        console.print(f"{out}: {outcome.adapter.bytes / 1e6:.1f} MB; write with --adapter {out}")
+        return
+    why = "are not predicted better" if about.gain >= 0 else "may be predicted better by chance"
+    console.print(
+        f"Nothing was learned: the newest passages {why} (the interval reaches {about.high:+.3f}), "
+        f"so {out} was not written. More texts help most."
+    )
