@@ -8,6 +8,7 @@ from typing import Any
 from rich.table import Table as TerminalTable
 from rich.text import Text as TerminalText
 
+from flythinker.comparison.by_history import history_rows, history_section
 from flythinker.comparison.cells import metric_cell, shown_value, sign
 from flythinker.comparison.config import Comparison
 from flythinker.comparison.curves import (
@@ -63,8 +64,8 @@ def write_comparison(
     """Write `report.html`, `report.md` and `report.json` into the results folder.
 
     Returns the data of the JSON file: `results`, `against`, `positions`, `segments`, `personal`
-    (see `tables`), `curves` and `frontier` (see `curves`), `attribution`, `efficiency` (None where
-    not measured) and what ran.
+    (see `tables`), `histories` (see `by_history`), `curves` and `frontier` (see `curves`),
+    `attribution`, `efficiency` (None where not measured) and what ran.
     """
     section, references = comparison.section, [example.target for example in examples]
     written = {result.trial.id: result.texts for result in measured if result.texts is not None}
@@ -80,6 +81,7 @@ def write_comparison(
         "segments": segment_rows(
             measured, references, section, partial(run_tokenizer, comparison.config)
         ),
+        "histories": history_rows(measured, examples, section),
         "personal": personal_rows(measured),
         "attribution": attribution(written, examples) if written else None,
         "efficiency": read_efficiency(comparison),
@@ -93,6 +95,7 @@ def write_comparison(
         frontier_section(data["frontier"]),
         along_section("Held-out loss along the text", data["positions"], ["loss"]),
         along_section("Texts along the text", data["segments"], list(SEGMENT_METRICS)),
+        history_section(data["histories"]),
         personal_section(data["personal"]),
         attribution_section(data["attribution"], measured),
         data["efficiency"] and efficiency_section(data["efficiency"]),
@@ -119,9 +122,8 @@ def terminal_table(rows: Rows) -> TerminalTable:
         cells = []
         for metric in shown:
             cell = row["metrics"].get(metric)
-            text = (
-                "–" if cell is None else f"{shown_value(cell, metric)} {SIGNS.get(sign(cell), '')}"
-            )
+            mark = SIGNS.get(sign(cell), "")
+            text = "–" if cell is None else f"{shown_value(cell, metric)} {mark}"
             cells.append(TerminalText(text, style=COLOURS.get(sign(cell), "")))
         table.add_row(f"{row['label']} ({len(row['seeds'])})", *cells)
     return table

@@ -47,7 +47,7 @@ def result_rows(
     for result in track(measured, "Scoring texts"):
         scores = _measure(result, references, section.bert_model)
         apart.setdefault(result.trial.name, []).append(scores)
-    return _compared_rows(measured, apart, section, [example.user_id for example in examples])
+    return compared_rows(measured, apart, section, [example.user_id for example in examples])
 
 
 def position_rows(
@@ -77,7 +77,7 @@ def position_rows(
                 "start": start,
                 "end": start + SEGMENT,
                 "n_examples": len(reaching),
-                "rows": _compared_rows(
+                "rows": compared_rows(
                     measured, apart, section, [examples[i].user_id for i in reaching]
                 ),
             }
@@ -121,7 +121,7 @@ def segment_rows(
                 "start": first.start,
                 "end": first.end,
                 "n_examples": first.n_examples,
-                "rows": _compared_rows(written, apart, section),
+                "rows": compared_rows(written, apart, section),
             }
         )
     return segments
@@ -231,12 +231,13 @@ def best_baseline(
     return choose(values, key=lambda name: values[name])
 
 
-def _compared_rows(
+def compared_rows(
     measured: Sequence[TrialResult],
     apart: dict[str, list[Measurements]],
     section: CompareSection,
     users: Sequence[str] = (),
 ) -> Rows:
+    """The rows that `result_rows` describes, of the measurements of each entry's seeds."""
     groups = by_entry(measured)
     pooled = {name: pool(seeds) for name, seeds in apart.items()}
     baselines = [
