@@ -29,7 +29,7 @@ from flythinker.disk import named_when_full
 from flythinker.errors import FlyThinkerError
 from flythinker.hardware import choose_dtype, native_dtype
 from flythinker.model import FlyThinkerForCausalLM
-from flythinker.model.quantization import quantization_config
+from flythinker.model.quantization import keep_layout, quantization_config
 from flythinker.model_folder import load_tokenizer, save_model_folder
 from flythinker.runs import claim
 from flythinker.training.config import LoraSection, ModelSection, RunConfig
@@ -267,6 +267,7 @@ def build_model(
                 sizes = sizes.config(tokenizer, section.attn_implementation)
                 settings[part] = auto.from_config(sizes, dtype=settings["dtype"])
         model = FlyThinkerForCausalLM.from_generator_reasoner_pretrained(**settings)
+        keep_layout(model, training=True)
     except (ValueError, OSError) as error:
         raise FlyThinkerError(f"model: {error}") from error
     return model if lora is None else with_adapters(model, lora)
