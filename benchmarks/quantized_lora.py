@@ -1,4 +1,4 @@
-"""LoRA on weights in float32, bf16 and 4 bits: peak memory, loss, seconds a step (docs/one-gpu.md).
+"""LoRA on weights in float32 and in 4 bits: peak memory, loss, seconds a step (docs/one-gpu.md).
 
     flythinker data build sotu --split temporal --out data/sotu
     python benchmarks/quantized_lora.py --out results/performance/quantized-lora.json
@@ -33,16 +33,15 @@ from flythinker.training.trainer import FlyThinkerTrainer
 
 CONFIG = Path("configs/sotu.yaml")
 LORA = ["lora.r=16", "lora.alpha=32", "training.learning_rate=5.0e-4"]
-LORA += ["training.reasoner_learning_rate=5.0e-4"]
+LORA += ["training.reasoner_learning_rate=5.0e-4", "training.warmup_steps=4"]
 WAYS = {
     "float32": ["model.dtype=float32"],
-    "bf16": ["model.dtype=bfloat16"],
-    "nf4": ["model.dtype=bfloat16", "model.quantization=nf4"],
+    "nf4": ["model.dtype=bfloat16", "model.quantization=nf4"],  # the dtype of what is not rounded
 }
 
 
 class Peak(TrainerCallback):
-    """What a training takes at most, its model's loading and saving left out; gigabytes, seconds."""
+    """What a training takes at most, without loading and saving; gigabytes, seconds."""
 
     def __init__(self) -> None:
         self.gigabytes = self.seconds = 0.0
@@ -62,7 +61,8 @@ class Peak(TrainerCallback):
 
 
 def main(
-    steps: Annotated[int, typer.Option(help="Of one text each.")] = 100,
+    steps: Annotated[int, typer.Option(help="Of one text each.")] = 24,
+    validation: Annotated[int, typer.Option(help="Held-out texts.")] = 16,
     threads: Annotated[int, typer.Option(help="Of the CPU.")] = 2,
     out: Annotated[Path | None, typer.Option(help="JSON file to write.")] = None,
 ) -> None:
@@ -71,16 +71,17 @@ def main(
     found: dict[str, Any] = {}
     for way, settings in WAYS.items():
         with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as pool:
-            found[way] = pool.submit(measure, settings, steps, threads).result()
+            found[way] = pool.submit(measure, settings, steps, validation, threads).result()
         table.add_row(way, *(f"{value:.3f}" for value in found[way].values()))
     Console().print(table)
     if out is not None:
         machine = describe_machine() | {"threads": threads}
         with atomic_write(out) as file:
-            json.dump({"steps": steps, "ways": found, "environment": machine}, file, indent=1)
+            record = {"steps": steps, "validation": validation, "ways": found}
+            json.dump(record | {"environment": machine}, file, indent=1)
 
 
-def measure(settings: list[str], steps: int, threads: int) -> dict[str, float]:
+def measure(settings: list[str], steps: int, validation: int, threads: int) -> dict[str, float]:
     """One training; losses are held-out, nats a token.
 
     The peak is without what the process held before anything was loaded: Python and libraries.
@@ -92,6 +93,7 @@ def measure(settings: list[str], steps: int, threads: int) -> dict[str, float]:
         overrides = [
             *(f"training.max_steps={steps}", f"training.eval_steps={steps}"),
             *(f"training.output_dir={folder}", "training.save_strategy=no"),
+            f"data.max_validation={validation}",
         ]
         config = load_config(CONFIG, [*LORA, *settings, *overrides])
         model = train(config, recipe=Recipe(trainer=partial(watched, peak)))

@@ -70,7 +70,7 @@ def test_it_trains_and_ends_whole(kind, configure):
 
 @installed
 def test_an_evaluation_takes_no_gradients_away(configure):
-    """As it would where bitsandbytes reorders weights for reading: widths that it does that with."""
+    """As it would where bitsandbytes reorders weights for reading; it does with these widths."""
     sizes = LlamaConfig(
         vocab_size=128,
         hidden_size=64,
