@@ -13,6 +13,7 @@ from flythinker.methods.flythinker import FlyThinker
 
 CONFIGS = Path(__file__).parents[2] / "configs" / "compare"
 
+
 def test_what_trains_runs_with_every_seed_and_the_rest_once(comparison_file):
     path = comparison_file({"rag": None, "sft": None, "flythinker": {"seeds": [7]}}, seeds=[1, 2])
     trials = load_comparison(path).trials
