@@ -71,7 +71,8 @@ def serve_command(
 ) -> Iterator[tuple[str, BaseProcess]]:
     """`flythinker serve` in a process of its own, with its URL; killed if it is there at the end.
 
-    It must be up in `seconds`. Its logs go to the file `log` in `folder`. It is forked from one that has imported everything.
+    It must be up in `seconds`. Its logs go to the file `log` in `folder`. It is forked from one
+    that has imported everything.
     """
     processes = multiprocessing.get_context("forkserver")
     processes.set_forkserver_preload(["flythinker.serving.app", "flythinker.generation.writer"])

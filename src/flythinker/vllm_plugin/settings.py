@@ -32,9 +32,9 @@ class FlyThinkerSettings(VerifyAndUpdateConfig):
         """Refuse what cannot be served exactly; ask for the prompts' lengths where they matter.
 
         Raises:
-            FlyThinkerError: a part of another family; rounded weights; prompts that are no tokens; a
-                text longer than the Reasoner can read; a Reasoner with a prompt of its own; an
-                injection with which cached prefixes differ.
+            FlyThinkerError: a part of another family; rounded weights; prompts that are no
+                tokens; a text longer than the Reasoner can read; a Reasoner with a prompt of its
+                own; an injection with which cached prefixes differ.
         """
         config = vllm_config.model_config.hf_config
         if vllm_config.model_config.enable_prompt_embeds:
