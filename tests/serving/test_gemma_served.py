@@ -31,7 +31,7 @@ def test_a_prompt_longer_than_its_windows_goes_on_as_with_transformers(tmp_path)
     assert ids.shape[1] > model.config.sliding_window
     written = model.generate(ids, max_new_tokens=TOKENS, do_sample=False)[0, ids.shape[1] :]
     del model
-    asked = {"model": "tiny", "prompt": PROMPT, "max_tokens": TOKENS, "temperature": 0}
+    asked = {"model": "tiny", "prompt": ids[0].tolist(), "max_tokens": TOKENS, "temperature": 0}
     with serve_command(tmp_path, NAME, f"sqlite:///{tmp_path}/store.db", seconds=300) as (url, _):
         answers = [
             httpx.post(f"{url}/v1/completions", json=asked, timeout=300).json() for _ in range(2)
