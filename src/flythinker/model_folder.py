@@ -22,7 +22,7 @@ from flythinker.errors import FlyThinkerError
 from flythinker.files import atomic_folder
 from flythinker.hardware import choose_dtype, native_dtype
 from flythinker.model import FlyThinkerForCausalLM
-from flythinker.model.quantization import Quantization, quantization_config
+from flythinker.model.quantization import Quantization, keep_layout, quantization_config
 
 _PROMPT_FILE = "prompt.json"
 _TRAINING_FILE = "training.json"
@@ -108,6 +108,7 @@ def load_model_folder(
             )
     except (OSError, ValueError, ImportError) as error:
         raise FlyThinkerError(f"cannot load the model {name}: {_first_line(error)}") from error
+    keep_layout(model, training=False)
     # what bitsandbytes has rounded stays in its types, and where it was put
     if quantization is None and "quantization_config" not in config:
         chosen = choose_dtype(model.dtype, dtype, name)
@@ -125,9 +126,16 @@ def load_tokenizer(name: str) -> PreTrainedTokenizerBase:
     It begins texts with BOS where its files say so in either way: by the tokenizer's own steps, or
     by `add_bos_token`. One without a padding token pads with EOS (masked everywhere). What is
     changed here is saved with a trained model. See `settled_template`.
+
+    Raises:
+        ValueError, OSError: there is none.
     """
     path = resolve_backbone(name)
     tokenizer = AutoTokenizer.from_pretrained(path)
+    files = set(tokenizer.vocab_files_names.values())
+    if Path(path).is_dir() and files and not any((Path(path) / file).exists() for file in files):
+        # transformers makes an empty one of a config alone
+        raise ValueError(f"{name} has no tokenizer: none of {', '.join(sorted(files))} is there")
     if tokenizer.pad_token is None:
         tokenizer.pad_token = tokenizer.eos_token
     says_bos = _read_json(path, "tokenizer_config.json").get("add_bos_token")

@@ -1,4 +1,6 @@
 import re
+from dataclasses import replace
+from pathlib import Path
 
 import pytest
 import yaml
@@ -8,6 +10,8 @@ from flythinker.comparison.config import load_comparison, only
 from flythinker.errors import FlyThinkerError
 from flythinker.methods.cos import CoS
 from flythinker.methods.flythinker import FlyThinker
+
+CONFIGS = Path(__file__).parents[2] / "configs" / "compare"
 
 
 def test_what_trains_runs_with_every_seed_and_the_rest_once(comparison_file):
@@ -46,6 +50,25 @@ def test_an_entry_has_its_own_settings_options_and_label(comparison_file):
 def test_a_mistake_is_named(comparison_file, methods, settings, reason):
     with pytest.raises(FlyThinkerError, match=re.escape(reason)):
         load_comparison(comparison_file(methods, **settings))
+
+
+def test_two_backbones_differ_in_nothing_else():
+    trials = load_comparison(CONFIGS / "backbones.yaml").trials
+    models = {(trial.name, trial.config.model.generator) for trial in trials}
+    assert models == {
+        ("sft", "smollm2-135m"),
+        ("flythinker", "smollm2-135m"),
+        ("gemma-sft", "gemma3-270m"),
+        ("gemma-flythinker", "gemma3-270m"),
+    }
+    first, *others = (
+        replace(trial.config, model=replace(trial.config.model, generator="", reasoner=None))
+        for trial in trials
+        if trial.name.endswith("flythinker")
+    )
+    assert [(each.model, each.lora, each.prompt) for each in others] == [
+        (first.model, first.lora, first.prompt)
+    ]
 
 
 def test_a_training_config_is_no_comparison(config_file):

@@ -37,6 +37,10 @@ other by the model's own forward, without drafts, without prompts read before, w
 of thoughts. A line says so, and which layer it is. A state cannot be taken back, so drafts would
 need copies of it.
 
+So are models of any family whose rotary positions depend on a text's length: `dynamic` and
+`longrope` in a config's `rope_parameters` (Phi-3 with 128k tokens, for one). Side by side, texts
+would get the positions of the longest among them.
+
 **refused**: joining the two parts ends in one line that says why.
 
 **fails in transformers**: the family's own model, alone, fails to go on from its cache.

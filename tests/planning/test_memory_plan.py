@@ -66,6 +66,7 @@ WAYS = {
     "checkpointing": {"training": {"gradient_checkpointing": True}},
     "frozen generator": {"training": {"freeze_generator": True}},
     "lora": {"lora": {"r": 8}},
+    "nf4": {"model": {"quantization": "nf4", "dtype": "bfloat16"}, "lora": {"r": 8}},
     "two rows": {"training": {"per_device_train_batch_size": 2}},
 }
 

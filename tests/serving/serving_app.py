@@ -67,11 +67,12 @@ def client(url: str) -> openai.OpenAI:
 
 @contextmanager
 def serve_command(
-    folder: Path, model: Path, database: str, *options: object
+    folder: Path, model: Path | str, database: str, *options: object, seconds: float = 60
 ) -> Iterator[tuple[str, BaseProcess]]:
     """`flythinker serve` in a process of its own, with its URL; killed if it is there at the end.
 
-    Its logs go to the file `log` in `folder`. It is forked from one that has imported everything.
+    It must be up in `seconds`. Its logs go to the file `log` in `folder`. It is forked from one
+    that has imported everything.
     """
     processes = multiprocessing.get_context("forkserver")
     processes.set_forkserver_preload(["flythinker.serving.app", "flythinker.generation.writer"])
@@ -84,7 +85,7 @@ def serve_command(
     process.start()
     try:
         url = f"http://127.0.0.1:{port}"
-        deadline = time.monotonic() + 60
+        deadline = time.monotonic() + seconds
         while not _is_up(url):
             assert process.is_alive(), (folder / "log").read_text()
             assert time.monotonic() < deadline

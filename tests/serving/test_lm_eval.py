@@ -100,11 +100,12 @@ def greedy(folder: Path, prompt: str) -> str:
     return tokenizer.decode(text, skip_special_tokens=True)
 
 
-def test_loglikelihoods_are_those_of_our_scoring(folder, tasks, tmp_path):
+def check_loglikelihoods(folder: Path, lines: list[dict]) -> None:
+    """They are those of our own scoring."""
     model, tokenizer = (
         auto.from_pretrained(folder) for auto in (AutoModelForCausalLM, AutoTokenizer)
     )
-    for line in harness(tmp_path, tasks, "ours_scored", *as_model(folder)):
+    for line in lines:
         prompt = tokenizer(line["doc"]["query"]).input_ids
         ids = tokenizer(line["doc"]["query"] + line["doc"]["target"]).input_ids
         n = len(prompt)
@@ -112,6 +113,10 @@ def test_loglikelihoods_are_those_of_our_scoring(folder, tasks, tmp_path):
         (nats,) = token_losses(model, [row], Collator(tokenizer.pad_token_id))
         theirs = float(line["filtered_resps"][0][0])
         assert theirs == pytest.approx(-float(nats.sum()), abs=1e-4, rel=1e-6)
+
+
+def test_loglikelihoods_are_those_of_our_scoring(folder, tasks, tmp_path):
+    check_loglikelihoods(folder, harness(tmp_path, tasks, "ours_scored", *as_model(folder)))
 
 
 def test_texts_are_those_of_our_generate(folder, tasks, tmp_path):
@@ -123,6 +128,9 @@ def test_texts_are_those_of_our_generate(folder, tasks, tmp_path):
 def test_a_running_server_answers_as_local_completions(folder, tasks, tmp_path):
     with serve_command(tmp_path, folder, f"sqlite:///{tmp_path}/store.db") as (url, _):
         settings = f"base_url={url}/v1/completions,model=tiny,tokenizer={folder},num_concurrent=2"
-        for line in harness(tmp_path, tasks, "ours_written", "local-completions", settings):
-            expected = greedy(folder, line["doc"]["query"])
-            assert line["filtered_resps"][0].strip() == expected.strip()
+        scored = harness(tmp_path, tasks, "ours_scored", "local-completions", settings)
+        written = harness(tmp_path, tasks, "ours_written", "local-completions", settings)
+    check_loglikelihoods(folder, scored)
+    for line in written:
+        expected = greedy(folder, line["doc"]["query"])
+        assert line["filtered_resps"][0].strip() == expected.strip()

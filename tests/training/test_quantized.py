@@ -1,16 +1,19 @@
 """Parts in 4 or 8 bits with LoRA: trained, merged whole, saved, loaded, written with."""
 
+from dataclasses import replace
 from importlib.util import find_spec
+from pathlib import Path
 
 import pytest
 import torch
 from safetensors.torch import load_file
-from transformers import AutoModelForCausalLM
+from transformers import AutoModelForCausalLM, LlamaConfig, LlamaForCausalLM
 
 from flythinker.data.prompt import Prompt
 from flythinker.errors import FlyThinkerError
 from flythinker.generation.sampling import Sampling
 from flythinker.generation.write import text_writer
+from flythinker.model.quantization import keep_layout
 from flythinker.model_folder import load_model_folder
 from flythinker.training.build import build_model
 from flythinker.training.run import build_trainer, train
@@ -67,17 +70,43 @@ def test_it_trains_and_ends_whole(kind, configure):
 
 
 @installed
-@pytest.mark.parametrize(("kind", "off"), [("nf4", 0.3), ("int8", 0.05)])
+def test_an_evaluation_takes_no_gradients_away(configure):
+    """As it would where bitsandbytes reorders weights for reading; it does with these widths."""
+    sizes = LlamaConfig(
+        vocab_size=128,
+        hidden_size=64,
+        intermediate_size=128,
+        num_hidden_layers=2,
+        num_attention_heads=2,
+    )
+    folder = Path(configure().training.output_dir)
+    LlamaForCausalLM(sizes).save_pretrained(folder)
+    section = configure(f"model.generator={folder}", "model.quantization=nf4", *LORA).model
+    model = build_model(replace(section, reasoner=None, fusion_weight=0.0), None)
+
+    def gradient() -> torch.Tensor:
+        embeds = model.train().get_input_embeddings()(IDS).detach().requires_grad_()
+        model.generator(inputs_embeds=embeds, labels=IDS).loss.backward()
+        return embeds.grad
+
+    before = gradient()
+    logits(model)
+    assert torch.equal(gradient(), before)
+
+
+@installed
+@pytest.mark.parametrize(("kind", "off"), [("nf4", 0.6), ("int8", 0.05)])
 def test_a_folder_is_rounded_saved_and_loaded_again(kind, off, configure, tmp_path):
     folder = train(configure("training.max_steps=2"))
     whole = load_model_folder(str(folder)).model
     rounded = load_model_folder(str(folder), quantization=kind).model
-    assert (logits(rounded) - logits(whole)).norm() < off * logits(whole).norm()
-    assert not torch.equal(logits(rounded), logits(whole))
+    change = (logits(rounded) - logits(whole)).norm() / logits(whole).norm()
+    assert 0 < change < off
     rounded.save_pretrained(tmp_path)
     names = load_file(tmp_path / "model.safetensors")
     assert names["projection.weight"].dtype == torch.float32
     loaded = AutoModelForCausalLM.from_pretrained(tmp_path)
+    keep_layout(loaded, training=False)  # bitsandbytes fails with layers as small as these
     assert torch.equal(logits(loaded), logits(rounded))
 
 

@@ -72,3 +72,9 @@ def test_prompts_of_embeddings(tmp_path: Path) -> None:
     ours = model(config("llama", 64), config("llama", 32))
     said = _refusal(tmp_path, ours, enable_prompt_embeds=True)
     assert "start without --enable-prompt-embeds" in said
+
+
+def test_rounded_weights(tmp_path: Path) -> None:
+    ours = model(config("llama", 64), config("llama", 32))
+    said = _refusal(tmp_path, ours, quantization="fp8", dtype="bfloat16")
+    assert "weights in fp8: nobody has seen whether" in said

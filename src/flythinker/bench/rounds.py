@@ -11,6 +11,7 @@ import torch
 import transformers
 from rich.table import Table
 
+from flythinker.hardware import processor
 from flythinker.progress import track
 
 
@@ -50,6 +51,7 @@ def describe_machine() -> dict[str, Any]:
     gpu = torch.cuda.get_device_name() if torch.cuda.is_available() else None
     return {
         "machine": gpu or f"{os.cpu_count()} CPU cores, {torch.backends.cpu.get_cpu_capability()}",
+        "processor": processor().name,
         "threads": torch.get_num_threads(),
         "python": platform.python_version(),
         "torch": torch.__version__,

@@ -32,6 +32,9 @@ class OneByOne:
         self.fusion = model.fusion
         self.prefixes = PrefixCache(0)
         self._caches: dict[int, FlyThinkerCache] = {}  # by slot
+        self._dynamic = [
+            each for each in model.modules() if "dynamic" in str(getattr(each, "rope_type", ""))
+        ]
 
     @property
     def thinks(self) -> bool:
@@ -82,6 +85,8 @@ class OneByOne:
 
     def _read(self, sequence: Sequence, ids: list[int], keep: int = 1, **own: Tensor) -> Tensor:
         """Logits [1, keep, vocab] of what follows the last of `ids`."""
+        for rotary in self._dynamic:
+            _forget_length(rotary)
         return self.model(
             self._ids(ids),
             cache=self._caches[sequence.slot],
@@ -93,3 +98,16 @@ class OneByOne:
 
     def _ids(self, ids: list[int]) -> Tensor:
         return torch.tensor([ids], device=self.device)
+
+
+def _forget_length(rotary: Any) -> None:
+    """Put dynamic rotary positions back: they keep the frequencies of the longest text so far.
+
+    transformers makes those of the present text's length from there.
+    """
+    for name in [*vars(rotary), *rotary._buffers]:
+        if name.endswith("max_seq_len_cached"):
+            setattr(rotary, name, rotary.original_max_seq_len)
+        elif name.endswith("original_inv_freq"):
+            frequencies = getattr(rotary, name).clone()
+            rotary.register_buffer(name.replace("original_", ""), frequencies, persistent=False)

@@ -6,15 +6,19 @@ and gradients, and are gone. `torch.nn.functional.linear_cross_entropy` does as 
 50 times as long on a CPU (torch 2.13, 160 rows of SmolLM2).
 """
 
+from collections.abc import Callable
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
+SummedLoss = Callable[[Tensor, Tensor, Tensor], Tensor]
+"""Rows [n, d], a head's weight [vocab, d] and targets [n] → a float32 scalar."""
+
 _CHUNK_LOGITS = 2**25  # 128 MiB in float32
-# Their logits are the head's output as it is: not scaled, not capped.
-_PLAIN_LOGITS = ("llama", "mistral", "qwen2", "qwen3", "smollm3")
+# Their logits are the head's output as it is: not scaled, and capped only if their config says so.
+_PLAIN_LOGITS = ("gemma3_text", "llama", "mistral", "qwen2", "qwen3", "smollm3")
 
 
 def next_token_targets(labels: Tensor, logits_to_keep: int | Tensor) -> Tensor:
@@ -33,11 +37,16 @@ def can_be_chunked(generator: Any) -> bool:
     """Whether a causal LM's logits are a plain linear map of its hidden states."""
     head = generator.get_output_embeddings()
     plain = type(head) is nn.Linear and head.bias is None
-    return plain and generator.config.model_type in _PLAIN_LOGITS
+    capped = getattr(generator.config, "final_logit_softcapping", None) is not None
+    return plain and not capped and generator.config.model_type in _PLAIN_LOGITS
 
 
 def chunked_cross_entropy(
-    hidden: Tensor, weight: Tensor, targets: Tensor, num_items: Tensor | float | None = None
+    hidden: Tensor,
+    weight: Tensor,
+    targets: Tensor,
+    num_items: Tensor | float | None = None,
+    summed: SummedLoss | None = None,
 ) -> Tensor:
     """The summed cross-entropy of logits `hidden @ weight.T`, over `num_items`; a float32 scalar.
 
@@ -46,6 +55,7 @@ def chunked_cross_entropy(
         weight: [vocab, d] of the head; in autocast both are multiplied in autocast's type.
         targets: int64 [...], -100 where there is nothing to predict.
         num_items: the divisor; default: the number of targets.
+        summed: what takes the sum; default: `summed_cross_entropy`.
     """
     device = hidden.device.type
     if torch.is_autocast_enabled(device):
@@ -54,7 +64,7 @@ def chunked_cross_entropy(
     labelled = targets != -100
     rows, targets = hidden[labelled], targets[labelled]
     divisor = len(targets) if num_items is None else num_items
-    return summed_cross_entropy(rows, weight, targets) / divisor
+    return (summed or summed_cross_entropy)(rows, weight, targets) / divisor
 
 
 def summed_cross_entropy(rows: Tensor, weight: Tensor, targets: Tensor) -> Tensor:

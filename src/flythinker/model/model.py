@@ -20,6 +20,7 @@ from flythinker.model.config import FlyThinkerConfig
 from flythinker.model.fusion import Fusion, shift
 from flythinker.model.generation import ThinkingGenerationMixin
 from flythinker.model.loss import (
+    SummedLoss,
     can_be_chunked,
     chunked_cross_entropy,
     kept,
@@ -42,6 +43,7 @@ class FlyThinkerForCausalLM(PreTrainedModel, ThinkingGenerationMixin):
         generator: the causal LM that writes.
         reasoner: the backbone whose final hidden states become thoughts; `None` for plain SFT.
         projection: the d_R → d_G map, `None` with `projection="pad"`.
+        summed_loss: what takes losses without logits; `None`: `summed_cross_entropy`.
 
     >>> import torch
     >>> from flythinker import FlyThinkerForCausalLM
@@ -59,6 +61,7 @@ class FlyThinkerForCausalLM(PreTrainedModel, ThinkingGenerationMixin):
     supports_gradient_checkpointing = True
     _supports_sdpa = _supports_flash_attn = _supports_flex_attn = True
     _supports_attention_backend = True
+    summed_loss: SummedLoss | None = None
 
     def __init__(
         self,
@@ -247,7 +250,9 @@ class FlyThinkerForCausalLM(PreTrainedModel, ThinkingGenerationMixin):
             outputs = backbone_of(self.generator)(**inputs)
             hidden = kept(outputs.last_hidden_state, logits_to_keep)
             head = self.get_output_embeddings().weight
-            loss = chunked_cross_entropy(hidden, head, targets, num_items_in_batch)
+            loss = chunked_cross_entropy(
+                hidden, head, targets, num_items_in_batch, self.summed_loss
+            )
         else:
             outputs = self.generator(**inputs, logits_to_keep=logits_to_keep)
             logits = outputs.logits
@@ -271,7 +276,9 @@ class FlyThinkerForCausalLM(PreTrainedModel, ThinkingGenerationMixin):
                 assert prompt_length is not None
                 in_prompt = columns < prompt_length[:, None] - 1
                 targets = targets.masked_fill(kept(in_prompt, logits_to_keep), -100)
-            draft_loss = chunked_cross_entropy(drafts, head, targets, num_items_in_batch)
+            draft_loss = chunked_cross_entropy(
+                drafts, head, targets, num_items_in_batch, self.summed_loss
+            )
             loss = loss + draft_loss_weight * draft_loss
         return FlyThinkerOutput(
             loss=loss,

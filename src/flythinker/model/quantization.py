@@ -4,6 +4,7 @@ from importlib.util import find_spec
 from typing import Literal
 
 import torch
+from torch import nn
 from transformers import BitsAndBytesConfig
 
 Quantization = Literal["nf4", "int8"]
@@ -29,3 +30,17 @@ def quantization_config(kind: Quantization, dtype: torch.dtype) -> BitsAndBytesC
         bnb_4bit_compute_dtype=dtype,
         llm_int8_skip_modules=_WHOLE,
     )
+
+
+def keep_layout(model: nn.Module, training: bool) -> None:
+    """Have 4-bit layers keep the order of their weights where another one would be wrong.
+
+    On a CPU with AVX-512-BF16, bitsandbytes (0.50) reorders them when they are first read without
+    gradients. Writing is faster for it, but layers whose sizes are no multiples of 32 and 64 fail,
+    and what is trained afterwards, as after an evaluation, gets no gradients through them, without
+    a word.
+    """
+    for module in model.modules():
+        if getattr(module, "support_avx512bf16_for_cpu", False):
+            fits = module.out_features % 32 == 0 and module.in_features % 64 == 0
+            module.support_avx512bf16_for_cpu = fits and not training

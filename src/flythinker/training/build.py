@@ -17,7 +17,7 @@ from flythinker.backbones.scratch import Sizes
 from flythinker.errors import FlyThinkerError
 from flythinker.hardware import choose_dtype, native_dtype
 from flythinker.model import FlyThinkerForCausalLM
-from flythinker.model.quantization import quantization_config
+from flythinker.model.quantization import keep_layout, quantization_config
 from flythinker.training.config import LoraSection, ModelSection
 
 
@@ -46,15 +46,16 @@ def build_model(
     try:
         if quantization is not None:
             settings["quantization_config"] = quantization_config(quantization, native_dtype())
-        if trained is not None:
-            model = _go_on(section, settings)
-            return model if lora is None else with_adapters(model, lora)
         for part, auto in (("generator", AutoModelForCausalLM), ("reasoner", AutoModel)):
             if isinstance(sizes := settings[part], Sizes):
                 assert tokenizer is not None
                 sizes = sizes.config(tokenizer, section.attn_implementation)
                 settings[part] = auto.from_config(sizes, dtype=settings["dtype"])
-        model = FlyThinkerForCausalLM.from_generator_reasoner_pretrained(**settings)
+        if trained is not None:
+            model = _go_on(section, settings)
+        else:
+            model = FlyThinkerForCausalLM.from_generator_reasoner_pretrained(**settings)
+        keep_layout(model, training=True)
     except (ValueError, OSError) as error:
         raise FlyThinkerError(f"model: {error}") from error
     return model if lora is None else with_adapters(model, lora)

@@ -24,6 +24,7 @@ from flythinker.disk import named_when_full
 from flythinker.errors import FlyThinkerError
 from flythinker.progress import in_terminal
 from flythinker.training.config import FlyThinkerTrainingArguments
+from flythinker.training.liger import use_liger_loss
 from flythinker.training.progress import ProgressLines
 
 
@@ -79,6 +80,8 @@ class FlyThinkerTrainer(Trainer):
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         freeze(self.model, self.args)
+        if self.args.use_liger_kernel:
+            use_liger_loss(self.model, self.args.device)
         self.add_callback(_EpochOrder())
         self._lines = ProgressLines()
         if not in_terminal():
@@ -133,6 +136,7 @@ class FlyThinkerTrainer(Trainer):
         num_items_in_batch: Tensor | int | None = None,
     ) -> Any:
         """The loss, with logits only where some row has a label, at the current λ."""
+        inputs.pop("skip_logits", None)  # transformers' word to models that Liger has patched
         inputs = {
             **inputs,
             "fusion_weight": self.fusion_weight(),

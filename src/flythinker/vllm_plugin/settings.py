@@ -32,15 +32,21 @@ class FlyThinkerSettings(VerifyAndUpdateConfig):
         """Refuse what cannot be served exactly; ask for the prompts' lengths where they matter.
 
         Raises:
-            FlyThinkerError: a part of another family; prompts that are no tokens; a text longer
-                than the Reasoner can read; a Reasoner with a prompt of its own; an injection with
-                which cached prefixes differ.
+            FlyThinkerError: a part of another family; rounded weights; prompts that are no
+                tokens; a text longer than the Reasoner can read; a Reasoner with a prompt of its
+                own; an injection with which cached prefixes differ.
         """
         config = vllm_config.model_config.hf_config
         if vllm_config.model_config.enable_prompt_embeds:
             raise FlyThinkerError(
                 "thoughts are made from tokens, not embeddings: start without "
                 "--enable-prompt-embeds"
+            )
+        if (rounded := vllm_config.model_config.quantization) is not None:
+            raise FlyThinkerError(
+                f"weights in {rounded}: nobody has seen whether the Generator and the Reasoner are "
+                "then what they are without vLLM: serve the folder in full precision, or use "
+                "`flythinker serve --quantization nf4` without vLLM"
             )
         _check_family("Generator", config.generator_config)
         if not config.fusion_weight:
