@@ -3,9 +3,11 @@
 import pytest
 import torch
 from torch import Tensor, nn
+from transformers import AutoModelForCausalLM, Gemma3TextConfig
 
+from flythinker import FlyThinkerForCausalLM
 from flythinker.model import loss
-from tiny import TOLERANCE, Variant, padded, random_ids, tiny_flythinker
+from tiny import TOLERANCE, VOCAB, Variant, padded, random_ids, tiny_flythinker
 
 PROMPT = 4
 IGNORED = -100
@@ -210,6 +212,26 @@ def test_in_autocast_the_loss_without_logits_is_as_near(model, inputs):
 def test_capped_logits_are_not_left_out(model, inputs):
     model.generator.config.model_type = "gemma2"
     assert model(**inputs, loss_only=True).logits is not None
+
+
+@pytest.mark.parametrize("cap", [None, 5.0])
+def test_gemma_3_is_without_logits_as_long_as_they_are_not_capped(cap, inputs):
+    config = Gemma3TextConfig(
+        vocab_size=VOCAB,
+        hidden_size=32,
+        intermediate_size=64,
+        num_hidden_layers=2,
+        num_attention_heads=2,
+        num_key_value_heads=1,
+        head_dim=16,
+        sliding_window=4,
+        final_logit_softcapping=cap,
+    )
+    part = AutoModelForCausalLM.from_config(config).eval()
+    model = FlyThinkerForCausalLM.from_generator_reasoner_pretrained(part, part.model)
+    without, whole = model(**inputs, loss_only=True), model(**inputs)
+    assert (without.logits is None) == (cap is None)
+    torch.testing.assert_close(without.loss, whole.loss)
 
 
 def test_a_frozen_reasoner_has_no_backward(model, inputs):

@@ -1,7 +1,7 @@
 """Weights in 4 or 8 bits by bitsandbytes: for parts that LoRA leaves as they are, and to serve."""
 
 from importlib.util import find_spec
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 from torch import nn
@@ -40,7 +40,8 @@ def keep_layout(model: nn.Module, training: bool) -> None:
     and what is trained afterwards, as after an evaluation, gets no gradients through them, without
     a word.
     """
-    for module in model.modules():
-        if getattr(module, "support_avx512bf16_for_cpu", False):
-            fits = module.out_features % 32 == 0 and module.in_features % 64 == 0
-            module.support_avx512bf16_for_cpu = fits and not training
+    layer: Any
+    for layer in model.modules():
+        if getattr(layer, "support_avx512bf16_for_cpu", False):
+            fits = layer.out_features % 32 == 0 and layer.in_features % 64 == 0
+            layer.support_avx512bf16_for_cpu = fits and not training
