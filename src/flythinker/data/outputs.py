@@ -5,7 +5,8 @@ from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from flythinker.data.example import Example, read_json_lines, read_records
+from flythinker.data.example import Example
+from flythinker.data.records import read_json_lines, read_records
 from flythinker.errors import FlyThinkerError
 from flythinker.files import atomic_write
 

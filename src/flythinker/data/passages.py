@@ -5,31 +5,31 @@ given its heading, topic words and first sentence, from the passages of strictly
 the same author: what a person starting to write the next part would have at hand.
 """
 
+import heapq
 import math
 import re
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from itertools import groupby
 
-from flythinker.data.example import Document, Example
+import numpy as np
+from numpy.typing import NDArray
+
+from flythinker.data.document import Document
+from flythinker.data.example import Example
 from flythinker.data.language import language_of
 from flythinker.data.sentences import sentence_ends, split_sentences
-from flythinker.data.words import (
-    count_words,
-    is_unspaced,
-    plain_words,
-    split_words,
-    stop_words,
-)
+from flythinker.data.word_runs import seen_before, word_runs
+from flythinker.data.words import count_words, is_unspaced, split_words, stop_words
+from flythinker.data.writings import Selection, Writings
 from flythinker.progress import track
 
 MIN_WORDS, MAX_WORDS = 150, 420
 MIN_TARGET_WORDS = 60
 MAX_BEGINNING_WORDS = 100
 TOPIC_WORDS = 5
-_SHINGLE = 8
 _BULLET = re.compile(r"(?:[-*•·]|--|\(?[\divx]{1,4}[.)])\s")
 _PARAGRAPH_END = re.compile(r"\n\s*\n|\n(?=\s*[-*•·]\s)")
 _WORD = re.compile(r"[^\W\d_]{4,}")
@@ -60,22 +60,30 @@ def is_bullets(passage: Passage) -> bool:
     return sum(bool(_BULLET.match(line)) for line in lines) > len(lines) / 2
 
 
-@lru_cache(maxsize=20_000)
-def shingles(text: str) -> frozenset[int]:
-    """Hashes of all runs of 8 words, letters and digits only: what near-duplicates share."""
-    words = plain_words(text)
-    runs = max(1, len(words) - _SHINGLE + 1)
-    return frozenset(hash(tuple(words[start : start + _SHINGLE])) for start in range(runs))
-
-
-def topic_words(texts: Sequence[str]) -> list[list[str]]:
+def topic_words(texts: Iterable[str]) -> list[list[str]]:
     """For each text its `TOPIC_WORDS` words of highest TF-IDF over `texts`, lower case."""
-    counts = [Counter(_topics(text)) for text in texts]
-    documents = Counter(word for count in counts for word in count)
-    idf = {word: math.log((1 + len(texts)) / (1 + n)) + 1 for word, n in documents.items()}
+    # a number for each word: of many texts the words themselves would fill the memory
+    numbers: dict[str, int] = {}
+    documents: list[int] = []
+    counted: list[tuple[NDArray[np.int32], list[int]]] = []
+    for text in texts:
+        count = Counter(_topics(text))
+        ids = [numbers.setdefault(word, len(numbers)) for word in count]
+        documents += [0] * (len(numbers) - len(documents))
+        for number in ids:
+            documents[number] += 1
+        counted.append((np.array(ids, dtype=np.int32), list(count.values())))
+    words = list(numbers)
+    idf = [math.log((1 + len(counted)) / (1 + n)) + 1 for n in documents]
     return [
-        sorted(count, key=lambda word: (-count[word] * idf[word], word))[:TOPIC_WORDS]
-        for count in counts
+        [
+            word
+            for _, word in heapq.nsmallest(
+                TOPIC_WORDS,
+                ((-n * idf[i], words[i]) for i, n in zip(ids.tolist(), counts, strict=True)),
+            )
+        ]
+        for ids, counts in counted
     ]
 
 
@@ -90,29 +98,34 @@ def examples_by_occasion(
     Texts of the same date are one occasion, so that a history is strictly earlier than its
     target. `keep` filters passages; near-duplicates (over half of the 8-word runs seen before)
     are dropped everywhere. An author's first occasion has no history and is left out unless
-    `keep_first`.
+    `keep_first`. The histories of an author are selections of the same texts.
     """
-    seen: set[int] = set()
-    rows: list[tuple[str, Document, Passage]] = []
-    for author, documents in track(sorted(writings.items()), "Cutting texts", transient=True):
-        for document in sorted(documents, key=lambda d: d.date):
-            for passage in filter(keep, cut_passages(document.text)):
-                runs = shingles(passage.text)
-                if not is_bullets(passage) and len(runs & seen) <= len(runs) / 2:
-                    rows.append((author, document, passage))
-                seen |= runs
-    topics = iter(topic_words([passage.text for _, _, passage in rows]))
+    cut = [
+        (author, document, passage)
+        for author, documents in track(sorted(writings.items()), "Cutting texts", transient=True)
+        for document in sorted(documents, key=lambda d: d.date)
+        for passage in filter(keep, cut_passages(document.text))
+    ]
+    repeated = seen_before([word_runs(passage.text) for _, _, passage in cut])
+    rows = [
+        row
+        for row, known in zip(cut, repeated, strict=True)
+        if known <= 0.5 and not is_bullets(row[2])
+    ]
+    topics = iter(topic_words(passage.text for _, _, passage in rows))
 
     occasions: dict[str, list[list[Example]]] = {}
     for author, author_rows in groupby(rows, key=lambda row: row[0]):
-        history: tuple[Document, ...] = ()
+        written = Writings()
         occasions[author] = []
         for date, group in groupby(author_rows, key=lambda row: row[1].date):
+            history = Selection(written, range(len(written.documents)))
             made = [(document, passage, next(topics)) for _, document, passage in group]
             examples = [e for parts in made if (e := ask_for(author, *parts, history))]
             if examples and (history or keep_first):
                 occasions[author].append(examples)
-            history += tuple(Document(p.text, d.title, date) for d, p, _ in made)
+            for document, passage, _ in made:
+                written.append(Document(passage.text, document.title, date))
     return occasions
 
 
@@ -136,7 +149,7 @@ def ask_for(
     document: Document,
     passage: Passage,
     topics: list[str],
-    history: tuple[Document, ...],
+    history: Sequence[Document],
 ) -> Example | None:
     """The example that asks for `passage` of `document`, whose text is not read.
 

@@ -1,22 +1,18 @@
 """Choosing the past texts that matter for a query."""
 
 import logging
-from collections import Counter
 from collections.abc import Sequence
 from functools import cache, lru_cache
-from typing import TYPE_CHECKING, Literal
+from typing import Literal
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 
+from flythinker.data.document import Document
 from flythinker.data.encoder import minilm_folder
-from flythinker.data.example import Document
-from flythinker.data.language import language_of
-from flythinker.data.words import search_terms
+from flythinker.data.writings import Selection, Writings, searched_text
 from flythinker.errors import FlyThinkerError
-
-if TYPE_CHECKING:  # bm25s brings numba where that is, beside which vLLM's CPU workers do not start
-    import bm25s
 
 logger = logging.getLogger(__name__)
 
@@ -35,56 +31,32 @@ def retrieve(
     """
     if k <= 0 or not history:
         return []
-    texts = tuple(f"{document.title}\n{document.text}".strip() for document in history)
     match method:
         case "recent":
-            scores = np.zeros(len(texts))
+            scores = np.zeros(len(history), dtype=np.float32)
         case "bm25":
-            scores = _bm25_scores(texts, query)
+            scores = _bm25(history, query)
             if not scores.any():
                 _warn_no_match()
         case "dense":
-            embeddings = _embed([*texts, query])
+            embeddings = _embed([*map(searched_text, history), query])
             scores = embeddings[:-1] @ embeddings[-1]
         case _:
             raise FlyThinkerError(f"unknown retrieval '{method}'; use bm25, recent or dense")
-    best_first = np.lexsort((-np.arange(len(texts)), -scores))[:k]
+    best_first = np.lexsort((-np.arange(len(history)), -scores))[:k]
     return [history[index] for index in best_first]
 
 
-def _bm25_scores(texts: tuple[str, ...], query: str) -> np.ndarray:
-    """BM25 of every text; the query is analysed as the text is, by the text's language."""
-    languages = text_languages(texts)
-    index = _bm25_index(texts, languages)
-    scores = np.zeros(len(texts))
-    for language in set(languages):
-        tokens = [term for term in search_terms(query, language) if term in index.vocab_dict]
-        if tokens:
-            own = np.array([theirs == language for theirs in languages])
-            scores = np.where(own, index.get_scores(tokens), scores)
-    return scores
-
-
-def text_languages(texts: Sequence[str]) -> tuple[str, ...]:
-    """Language of each of a person's texts; of a short one that is unclear, as most of the others.
-
-    English where no text says anything.
-    """
-    found = [language_of(text) for text in texts]
-    known = Counter(language for language in found if language not in ("", "und"))
-    usual = known.most_common(1)[0][0] if known else "en"
-    return tuple(language or usual for language in found)
+def _bm25(history: Sequence[Document], query: str) -> NDArray[np.float32]:
+    if isinstance(history, Selection):
+        return history.bm25(query)
+    return _writings(tuple(history)).bm25(query, range(len(history)))
 
 
 @lru_cache(maxsize=32)
-def _bm25_index(texts: tuple[str, ...], languages: tuple[str, ...]) -> "bm25s.BM25":
-    """Index one history; the examples of an occasion share theirs, so a few are kept."""
-    import bm25s
-
-    index = bm25s.BM25()
-    terms = [list(found) for found in map(search_terms, texts, languages)]
-    index.index(terms, show_progress=False)
-    return index
+def _writings(history: tuple[Document, ...]) -> Writings:
+    """One history, indexed; the examples of an occasion share theirs, so a few are kept."""
+    return Writings(history)
 
 
 @cache
