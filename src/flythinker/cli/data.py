@@ -1,7 +1,8 @@
 """`flythinker data build | check | stats | export | store`."""
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
+from operator import itemgetter
 from pathlib import Path
 from typing import Annotated
 
@@ -13,6 +14,7 @@ from flythinker.cli.options import Json
 from flythinker.data.check import check_documents, check_example, describe
 from flythinker.data.corpus import open_corpus
 from flythinker.data.example import (
+    Example,
     iterate_examples,
     least_bytes,
     read_examples,
@@ -20,6 +22,7 @@ from flythinker.data.example import (
     stream_examples,
     write_examples,
 )
+from flythinker.data.lines import ExampleLines
 from flythinker.data.write_corpus import write_corpus
 from flythinker.disk import require_room
 from flythinker.errors import FlyThinkerError
@@ -106,8 +109,21 @@ def _problems(files: list[Path]) -> Iterator[str]:
             except FlyThinkerError as error:
                 yield str(error)
                 continue
-        for line, example in iterate_examples(file):
-            if isinstance(example, FlyThinkerError):
-                yield str(example)
-            else:
-                yield from (f"{file}:{line}: {problem}" for problem in check_example(example))
+        yield from (problem for _, problem in sorted(_problems_of_lines(file, documents), key=itemgetter(0)))
+
+
+def _problems_of_lines(file: Path, documents: Path | None) -> Iterator[tuple[int, str]]:
+    """Problems of examples, with their line; of a corpus those of a person come together."""
+    if documents is not None and file.suffix.lower() == ".jsonl":
+        malformed: list[tuple[int, str]] = []
+        lines: Iterable[tuple[int, Example | FlyThinkerError]] = ExampleLines(
+            file, malformed
+        ).by_user()
+        yield from malformed
+    else:
+        lines = iterate_examples(file)
+    for line, example in lines:
+        if isinstance(example, FlyThinkerError):
+            yield line, str(example)
+        else:
+            yield from ((line, f"{file}:{line}: {said}") for said in check_example(example))

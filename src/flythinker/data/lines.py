@@ -1,6 +1,6 @@
 """Where each example of a JSONL file stands, so that any of them is read without the others."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -21,11 +21,13 @@ class ExampleLines:
         users: number of each example's user, in the order they first come; `[examples]`.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, malformed: list[tuple[int, str]] | None = None) -> None:
         """Read the file once and check every line.
 
+        Malformed ones are left out and told to the list, by number and what is wrong.
+
         Raises:
-            FlyThinkerError: a malformed line, as `read_examples`.
+            FlyThinkerError: a malformed line, as `read_examples`, if there is no such list.
         """
         self.path = path
         offsets, numbers, users = [], [], []
@@ -34,11 +36,16 @@ class ExampleLines:
         parse = example_parser(path)
         with path.open("rb") as file:
             for number, line in enumerate(file, start=1):
-                if line.strip():
-                    example = read_line(line, f"{path}:{number}", parse)
-                    offsets.append(offset)
-                    numbers.append(number)
-                    users.append(known.setdefault(example.user_id, len(known)))
+                try:
+                    if line.strip():
+                        example = read_line(line, f"{path}:{number}", parse)
+                        offsets.append(offset)
+                        numbers.append(number)
+                        users.append(known.setdefault(example.user_id, len(known)))
+                except FlyThinkerError as error:
+                    if malformed is None:
+                        raise
+                    malformed.append((number, str(error)))
                 offset += len(line)
         self.offsets: NDArray[np.int64] = np.array(offsets, dtype=np.int64)
         self.numbers: NDArray[np.int64] = np.array(numbers, dtype=np.int64)
@@ -46,6 +53,15 @@ class ExampleLines:
 
     def __len__(self) -> int:
         return len(self.offsets)
+
+    def by_user(self) -> Iterator[tuple[int, Example]]:
+        """The line and the example, those of a user together: each person's texts are read once."""
+        parse = example_parser(self.path)
+        with self.path.open("rb") as file:
+            for place in np.argsort(self.users, kind="stable").tolist():
+                file.seek(self.offsets[place])
+                number = int(self.numbers[place])
+                yield number, read_line(file.readline(), f"{self.path}:{number}", parse)
 
 
 def read_line(line: bytes, where: str, parse: Callable[[Any, str], Example]) -> Example:

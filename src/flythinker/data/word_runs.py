@@ -16,15 +16,16 @@ def word_runs(text: str) -> NDArray[np.uint64]:
 
     Letters and digits only, whatever the case. The hashes are this process's own.
     """
-    hashes = [hash(word) for word in plain_words(text)]
-    words = np.array(hashes, dtype=np.int64).view(np.uint64)
-    if len(words) < RUN:
-        return np.array([hash(tuple(hashes))], dtype=np.int64).view(np.uint64)
+    found = plain_words(text)
+    if len(found) < RUN:
+        return np.array([hash(tuple(found))], dtype=np.int64).view(np.uint64)
+    words = np.fromiter(map(hash, found), np.int64, len(found)).view(np.uint64)
     count = len(words) - RUN + 1
     runs = np.zeros(count, dtype=np.uint64)
     for place in range(RUN):
         runs = runs * _FACTOR + words[place : place + count]  # wraps around, as it should
-    return np.unique(runs)
+    runs.sort()  # of so few, faster than `np.unique`
+    return runs[np.concatenate([[True], runs[1:] != runs[:-1]])]
 
 
 def seen_before(texts: Sequence[NDArray[np.uint64]]) -> NDArray[np.float64]:

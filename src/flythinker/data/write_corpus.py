@@ -1,4 +1,4 @@
-"""Examples → a folder of a corpus: their documents once, and files of examples that refer to them."""
+"""Examples → a corpus: their documents once, and files of examples that refer to them."""
 
 import json
 from bisect import bisect_left
