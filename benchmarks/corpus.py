@@ -25,18 +25,21 @@ import pyarrow.parquet
 
 from flythinker.bench.rounds import describe_machine
 from flythinker.data.prompt import PromptConfig
-from flythinker.data.sotu import _addresses
 from flythinker.files import atomic_write
 
 WORDS = 180
 PROMPT = PromptConfig(k=4, profile_tokens=384, query_tokens=96, response_tokens=300)
 
 
-def write_table(path: Path, documents: int, users: int) -> None:
+def words_of(sotu: Path) -> list[str]:
+    """All words of a corpus built before, as often as they stand in it."""
+    texts = pyarrow.parquet.read_table(sotu / "documents.parquet", columns=["text"])["text"]
+    return [word for text in texts.to_pylist() for word in text.split() if word.isalpha()]
+
+
+def write_table(path: Path, documents: int, users: int, words: list[str]) -> None:
     """A table of `user`, `text`, `date`, a row a text, 30 days apart."""
     draw = random.Random(0)
-    words = " ".join(one.text for texts in _addresses().values() for one in texts).split()
-    words = [word for word in words if word.isalpha()]
     rows = []
     for user in range(users):
         for number in range(documents // users):
@@ -106,10 +109,12 @@ def encoding(path: Path, processes: int, plain: bool, limit: int, cache: Path) -
     return figures
 
 
-def measure(documents: int, users: int, encoded: int, folder: Path) -> dict[str, Any]:
+def measure(
+    documents: int, users: int, words: list[str], encoded: int, folder: Path
+) -> dict[str, Any]:
     """All figures of a corpus of so many documents."""
     table, out = folder / "table.parquet", folder / "corpus"
-    write_table(table, documents, users)
+    write_table(table, documents, users, words)
     files = [out / f"{name}.jsonl" for name in ("train", "val", "test")]
     figures: dict[str, Any] = {
         "documents": documents,
@@ -168,14 +173,18 @@ def main() -> None:
         encode_here(arguments.encode, arguments.processes, arguments.plain, arguments.limit)
         return
     sizes = []
+    with tempfile.TemporaryDirectory() as folder:
+        sotu: dict[str, Any] = command("build", "sotu", "--out", folder)
+        sotu["megabytes"] = sum(p.stat().st_size for p in Path(folder).iterdir()) / 1e6
+        words = words_of(Path(folder))
     for documents in sorted(arguments.documents):
         with tempfile.TemporaryDirectory() as folder:
             encoded = arguments.encoded if documents == max(arguments.documents) else 0
-            sizes.append(measure(documents, arguments.users, encoded, Path(folder)))
+            sizes.append(measure(documents, arguments.users, words, encoded, Path(folder)))
             print(json.dumps(sizes[-1], indent=1), flush=True)
     if arguments.out:
         with atomic_write(arguments.out) as file:
-            figures = {"sizes": sizes, "environment": describe_machine()}
+            figures = {"sotu": sotu, "sizes": sizes, "environment": describe_machine()}
             file.write(json.dumps({"corpus": figures}) + "\n")
 
 

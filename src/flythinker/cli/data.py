@@ -109,7 +109,9 @@ def _problems(files: list[Path]) -> Iterator[str]:
             except FlyThinkerError as error:
                 yield str(error)
                 continue
-        yield from (problem for _, problem in sorted(_problems_of_lines(file, documents), key=itemgetter(0)))
+        yield from (
+            problem for _, problem in sorted(_problems_of_lines(file, documents), key=itemgetter(0))
+        )
 
 
 def _problems_of_lines(file: Path, documents: Path | None) -> Iterator[tuple[int, str]]:

@@ -6,6 +6,8 @@ from collections.abc import Iterable, Iterator, Sequence
 from functools import lru_cache
 from itertools import pairwise
 
+import numpy as np
+
 from flythinker.data.corpus import Corpus
 from flythinker.data.document import Document
 from flythinker.data.example import Example
@@ -118,7 +120,7 @@ def _leaks(example: Example) -> Iterator[str]:
                 yield f"the target is inside its own history, in history[{index}]"
         return
     if isinstance(history, Selection):
-        shares = _runs_of(history.source).shares(example.target)[list(history.places)]
+        shares = _runs_of(history.source).shares(example.target)[np.asarray(history.places)]
     else:
         shares = _runs_of(tuple(history)).shares(example.target)
     for index in (shares > MAX_OVERLAP).nonzero()[0].tolist():
@@ -136,6 +138,10 @@ def _runs_of(history: Source | tuple[Document, ...]) -> RunIndex:
 
 
 def _later(example: Example) -> list[str]:
+    # of dates in the order of their text the last is later, if any is
+    newest = max((document.date for document in example.history), default="")
+    if not _is_later(newest, example.date):
+        return []
     return [
         f"history[{index}] ({document.date}) is later than the target ({example.date})"
         for index, document in enumerate(example.history)

@@ -9,6 +9,7 @@ which of its user's documents it holds:
 - `{"places": [[0, 3], [7, 8]]}`: those at 0, 1, 2 and 7, counted among the user's.
 """
 
+from bisect import bisect_left
 from collections import OrderedDict
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -53,6 +54,7 @@ class Corpus:
         self._group_starts = [sum(sizes[:n]) for n in range(len(sizes))]
         self._kept: OrderedDict[str, Writings] = OrderedDict()
         self._groups: OrderedDict[int, pyarrow.Table] = OrderedDict()
+        self._last: tuple[str, list[str], bool] | None = None
         self._lock = Lock()
 
     def __reduce__(self) -> tuple[Any, ...]:
@@ -104,13 +106,26 @@ class Corpus:
                 )
             if k is not None and (not isinstance(k, int) or k < 0):
                 raise FlyThinkerError(f"{where}: field 'history.k': expected a number, got {k!r}")
-            places = _earlier(self.dates(user), before, k)
+            places = self._earlier(user, before, k)
         else:
             raise FlyThinkerError(
                 f"{where}: field 'history': expected a list of texts, "
                 f'{{"before": DATE}} or {{"places": [[FIRST, END]]}}, got {reference!r}'
             )
         return Selection(InCorpus(self, user), places)
+
+    def _earlier(self, user: str, before: str, k: int | None) -> Sequence[int]:
+        """Places of a user's documents of earlier dates, at most the newest `k`."""
+        last = self._last
+        if last is None or last[0] != user:  # the examples of a user mostly stand together
+            dates = self.dates(user)
+            last = self._last = user, dates, dates == sorted(dates)
+        _, dates, in_order = last
+        if in_order:
+            end = bisect_left(dates, before)
+            return range(0 if k is None else max(0, end - k), end)
+        places = [place for place, date in enumerate(dates) if date < before]
+        return tuple(places if k is None else places[max(0, len(places) - k) :])
 
     def _read_dates(self) -> "pyarrow.ChunkedArray":
         import pyarrow
@@ -224,15 +239,6 @@ def _rows_of_users(file: "pyarrow.parquet.ParquetFile", path: Path) -> dict[str,
         rows[user] = range(start, end)
         start = end
     return rows
-
-
-def _earlier(dates: Sequence[str], before: str, k: int | None) -> Sequence[int]:
-    places = [place for place, date in enumerate(dates) if date < before]
-    if k is not None:
-        places = places[max(0, len(places) - k) :]
-    if places and places[-1] - places[0] == len(places) - 1:
-        return range(places[0], places[-1] + 1)  # which is all of them where dates are in order
-    return tuple(places)
 
 
 def _places(ranges: Any, count: int, where: str) -> Sequence[int]:

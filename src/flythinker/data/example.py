@@ -5,12 +5,12 @@ import json
 import random
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass, fields
-from functools import partial
+from functools import cache, partial
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
-from flythinker.data.corpus import DOCUMENTS, open_corpus
+from flythinker.data.corpus import DOCUMENTS, Corpus, open_corpus
 from flythinker.data.document import Document as Document
 from flythinker.data.document import is_iso_date
 from flythinker.data.records import json_type, read_records
@@ -74,7 +74,8 @@ def iterate_examples(path: str | Path) -> Iterator[tuple[int, Example | FlyThink
 def example_parser(path: str | Path) -> Parse:
     """What makes an example of a record of the file, and where it stands, for messages."""
     documents: dict[Document, Document] = {}
-    return partial(_parse_example, documents=documents, corpus=Path(path).parent / DOCUMENTS)
+    corpus = cache(partial(open_corpus, Path(path).parent / DOCUMENTS))
+    return partial(_parse_example, documents=documents, corpus=corpus)
 
 
 def refers_to(path: str | Path) -> Path | None:
@@ -150,7 +151,7 @@ def write_documents(path: str | Path, documents: Iterable[Document]) -> None:
 
 
 def _parse_example(
-    record: Any, where: str, documents: dict[Document, Document], corpus: Path
+    record: Any, where: str, documents: dict[Document, Document], corpus: Callable[[], Corpus]
 ) -> Example:
     if isinstance(record, FlyThinkerError):
         raise record
@@ -159,7 +160,7 @@ def _parse_example(
     if isinstance(history, FlyThinkerError):
         raise history
     if isinstance(history, dict):
-        selection = open_corpus(corpus).select(record["user_id"], history, where)
+        selection = corpus().select(record["user_id"], history, where)
         return Example(**record | {"history": selection})
     if not isinstance(history, list):
         raise FlyThinkerError(

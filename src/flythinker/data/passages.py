@@ -171,41 +171,40 @@ def ask_for(
 
 
 def _cut(text: str, min_words: int, max_words: int) -> Iterator[Passage]:
-    heading, current = "", list[str]()  # sentences; "\n\n" before the first of a paragraph
-
-    def words(pieces: list[str]) -> int:
-        return sum(count_words(piece) for piece in pieces)
+    heading = ""
+    current = list[str]()  # sentences; "\n\n" before the first of a paragraph
+    words = list[int]()  # of each
 
     for paragraph in _PARAGRAPH_END.split(text.strip()):
         paragraph = re.sub(r"\s*\n\s*", " ", paragraph).strip()
         if _is_heading(paragraph):
-            if words(current) >= min_words:
+            if sum(words) >= min_words:
                 yield Passage("".join(current).strip(), heading)
-                current = []
+                current, words = [], []
             if not current:
                 heading = paragraph.strip("# .")
                 continue
         for index, sentence in enumerate(split_sentences(paragraph)):
             space = "" if is_unspaced(sentence[0]) else " "
-            piece = (space if index else "\n\n") + sentence
-            if words([*current, piece]) > max_words:
-                cut = _best_cut([*current, piece], min_words)
-                if min_words <= words(current[:cut]) <= max_words:
+            current.append((space if index else "\n\n") + sentence)
+            words.append(count_words(current[-1]))
+            if sum(words) > max_words:
+                cut = _best_cut(current, words, min_words)
+                if min_words <= sum(words[:cut]) <= max_words:
                     yield Passage("".join(current[:cut]).strip(), heading)
                     heading = ""
-                current = current[cut:]
-            current.append(piece)
-    if min_words <= words(current) <= max_words:
+                current, words = current[cut:], words[cut:]
+    if min_words <= sum(words) <= max_words:
         yield Passage("".join(current).strip(), heading)
 
 
-def _best_cut(pieces: list[str], min_words: int) -> int:
+def _best_cut(pieces: list[str], words: list[int], min_words: int) -> int:
     """The last paragraph start with a long enough passage before it, else the last sentence's."""
     total, best = 0, len(pieces) - 1
     for index, piece in enumerate(pieces):
         if piece.startswith("\n") and total >= min_words:
             best = index
-        total += count_words(piece)
+        total += words[index]
     return best
 
 

@@ -57,14 +57,10 @@ class RunIndex:
         """Of the runs of `text` the share that each text has as well; `[texts]`."""
         runs = word_runs(text)
         starts = np.searchsorted(self._runs, runs, side="left")
-        ends = np.searchsorted(self._runs, runs, side="right")
-        both = np.concatenate(
-            [
-                self._owners[start:end]
-                for start, end in zip(starts, ends, strict=True)
-                if end > start
-            ]
-            or [self._owners[:0]]
-        )
-        shares: NDArray[np.float64] = np.bincount(both, minlength=self._texts) / len(runs)
+        counts = np.searchsorted(self._runs, runs, side="right") - starts
+        # the places starts[0], starts[0] + 1, …, starts[1], … of all that are found
+        firsts = np.cumsum(counts) - counts
+        places = np.repeat(starts - firsts, counts) + np.arange(int(counts.sum()))
+        both = np.bincount(self._owners[places], minlength=self._texts)
+        shares: NDArray[np.float64] = both / len(runs)
         return shares

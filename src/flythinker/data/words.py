@@ -30,7 +30,7 @@ _STEMMERS = {
 
 def is_unspaced(text: str) -> bool:
     """Whether words of `text` stand without spaces between them."""
-    return _ANY_UNSPACED.search(text) is not None
+    return not text.isascii() and _ANY_UNSPACED.search(text) is not None
 
 
 def split_words(text: str, language: str = "und") -> list[str]:
