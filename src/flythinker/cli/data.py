@@ -1,8 +1,6 @@
 """`flythinker data build | check | stats | export | store`."""
 
 import json
-from collections.abc import Iterable, Iterator
-from operator import itemgetter
 from pathlib import Path
 from typing import Annotated
 
@@ -11,21 +9,16 @@ import typer
 from flythinker.cli import data_build
 from flythinker.cli.describe import print_descriptions
 from flythinker.cli.options import Json
-from flythinker.data.check import check_documents, check_example, describe
-from flythinker.data.corpus import open_corpus
+from flythinker.data.check import describe
+from flythinker.data.check_files import check_files
 from flythinker.data.example import (
-    Example,
-    iterate_examples,
     least_bytes,
     read_examples,
-    refers_to,
     stream_examples,
     write_examples,
 )
-from flythinker.data.lines import ExampleLines
 from flythinker.data.write_corpus import write_corpus
 from flythinker.disk import require_room
-from flythinker.errors import FlyThinkerError
 from flythinker.progress import track
 
 app = typer.Typer(no_args_is_help=True, help="Build, check, describe and convert data files.")
@@ -38,7 +31,7 @@ Files = Annotated[list[Path], typer.Argument(help="Data files: .jsonl, .json, .c
 def check(files: Files) -> None:
     """Name every problem, file and line; exit with 1 if there is one."""
     problems = 0
-    for problem in _problems(files):
+    for problem in check_files(files):
         typer.echo(problem, err=True)
         problems += 1
     if problems:
@@ -95,37 +88,3 @@ def _targets(files: list[Path], out: Path) -> dict[Path, Path]:
         if target.resolve() == file.resolve():
             raise typer.BadParameter(f"--out {out}: {file} is in it; choose another folder")
     return targets
-
-
-def _problems(files: list[Path]) -> Iterator[str]:
-    """All problems of all files; those of a corpus once, before the examples that refer to it."""
-    checked: set[Path] = set()
-    for file in files:
-        documents = refers_to(file)
-        if documents is not None and documents.resolve() not in checked:
-            checked.add(documents.resolve())
-            try:
-                yield from check_documents(open_corpus(documents))
-            except FlyThinkerError as error:
-                yield str(error)
-                continue
-        yield from (
-            problem for _, problem in sorted(_problems_of_lines(file, documents), key=itemgetter(0))
-        )
-
-
-def _problems_of_lines(file: Path, documents: Path | None) -> Iterator[tuple[int, str]]:
-    """Problems of examples, with their line; of a corpus those of a person come together."""
-    if documents is not None and file.suffix.lower() == ".jsonl":
-        malformed: list[tuple[int, str]] = []
-        lines: Iterable[tuple[int, Example | FlyThinkerError]] = ExampleLines(
-            file, malformed
-        ).by_user()
-        yield from malformed
-    else:
-        lines = iterate_examples(file)
-    for line, example in lines:
-        if isinstance(example, FlyThinkerError):
-            yield line, str(example)
-        else:
-            yield from ((line, f"{file}:{line}: {said}") for said in check_example(example))

@@ -42,6 +42,7 @@ from flythinker.data.example import (
     sample_places,
 )
 from flythinker.data.lines import ExampleLines, read_line
+from flythinker.data.processes import cores
 from flythinker.data.prompt import PromptConfig, build_prompt
 from flythinker.data.rows import Rows
 from flythinker.data.write_corpus import write_corpus
@@ -145,7 +146,7 @@ def _encode_into(
     if config.reasoner_k is not None:
         columns["reasoner_ids"] = ids
     if processes is None:
-        processes = min(_cores(), len(source.offsets) // ROWS_A_PROCESS)
+        processes = min(cores(), len(source.offsets) // ROWS_A_PROCESS)
     about = f"Making prompts of {len(source.offsets)} examples"
     with _shown(about):
         Dataset.from_dict({"offset": source.offsets}).map(
@@ -213,13 +214,6 @@ def _shown(about: str) -> Iterator[None]:
             del os.environ["TOKENIZERS_PARALLELISM"]
         else:
             os.environ["TOKENIZERS_PARALLELISM"] = before
-
-
-def _cores() -> int:
-    """Cores that this process may use."""
-    if hasattr(os, "sched_getaffinity"):  # not on macOS
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
 
 
 @cache

@@ -15,10 +15,11 @@ _LATIN = re.compile("[A-Za-z\u00aa-\u024f\u1e00-\u1eff]")
 _WORD = re.compile(r"[a-z]+")
 # Words that English is full of and other languages in Latin letters are not.
 _ENGLISH = frozenset(
-    (
-        "the of and that with for this from have are was were be been by which it its not they "
-        "their our has will you your"
-    ).split()
+    {
+        *("the", "of", "and", "that", "with", "for", "this", "from", "have", "are", "was", "were"),
+        *("be", "been", "by", "which", "it", "its", "not", "they", "their", "our", "has", "will"),
+        *("you", "your"),
+    }
 )
 _FEW_WORDS = 4  # of fewer in Latin letters (names, a heading) a guess is often wrong
 _ENGLISH_SHARE = 0.15  # of all words; English prose has about 0.3

@@ -1,6 +1,6 @@
 """Where each example of a JSONL file stands, so that any of them is read without the others."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -53,15 +53,6 @@ class ExampleLines:
 
     def __len__(self) -> int:
         return len(self.offsets)
-
-    def by_user(self) -> Iterator[tuple[int, Example]]:
-        """The line and the example, those of a user together: each person's texts are read once."""
-        parse = example_parser(self.path)
-        with self.path.open("rb") as file:
-            for place in np.argsort(self.users, kind="stable").tolist():
-                file.seek(self.offsets[place])
-                number = int(self.numbers[place])
-                yield number, read_line(file.readline(), f"{self.path}:{number}", parse)
 
 
 def read_line(line: bytes, where: str, parse: Callable[[Any, str], Example]) -> Example:

@@ -9,10 +9,9 @@ import heapq
 import math
 import re
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
-from itertools import groupby
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,10 +20,7 @@ from flythinker.data.document import Document
 from flythinker.data.example import Example
 from flythinker.data.language import language_of
 from flythinker.data.sentences import sentence_ends, split_sentences
-from flythinker.data.word_runs import seen_before, word_runs
 from flythinker.data.words import count_words, is_unspaced, split_words, stop_words
-from flythinker.data.writings import Selection, Writings
-from flythinker.progress import track
 
 MIN_WORDS, MAX_WORDS = 150, 420
 MIN_TARGET_WORDS = 60
@@ -33,6 +29,9 @@ TOPIC_WORDS = 5
 _BULLET = re.compile(r"(?:[-*•·]|--|\(?[\divx]{1,4}[.)])\s")
 _PARAGRAPH_END = re.compile(r"\n\s*\n|\n(?=\s*[-*•·]\s)")
 _WORD = re.compile(r"[^\W\d_]{4,}")
+
+TopicCounts = tuple[list[str], list[int]]
+"""Words of a text, and how often each stands in it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,73 +59,36 @@ def is_bullets(passage: Passage) -> bool:
     return sum(bool(_BULLET.match(line)) for line in lines) > len(lines) / 2
 
 
-def topic_words(texts: Iterable[str]) -> list[list[str]]:
-    """For each text its `TOPIC_WORDS` words of highest TF-IDF over `texts`, lower case."""
+def count_topics(text: str) -> TopicCounts:
+    """The words of a text that may be its topics, and how often each stands in it."""
+    counts = Counter(_topics(text))
+    return list(counts), list(counts.values())
+
+
+def rank_topics(texts: Iterable[TopicCounts]) -> list[list[str]]:
+    """For each text its `TOPIC_WORDS` words of highest TF-IDF over the texts."""
     # a number for each word: of many texts the words themselves would fill the memory
     numbers: dict[str, int] = {}
     documents: list[int] = []
     counted: list[tuple[NDArray[np.int32], list[int]]] = []
-    for text in texts:
-        count = Counter(_topics(text))
-        ids = [numbers.setdefault(word, len(numbers)) for word in count]
+    for words, counts in texts:
+        ids = [numbers.setdefault(word, len(numbers)) for word in words]
         documents += [0] * (len(numbers) - len(documents))
         for number in ids:
             documents[number] += 1
-        counted.append((np.array(ids, dtype=np.int32), list(count.values())))
-    words = list(numbers)
+        counted.append((np.array(ids, dtype=np.int32), counts))
+    every = list(numbers)
     idf = [math.log((1 + len(counted)) / (1 + n)) + 1 for n in documents]
-    return [
-        [
-            word
-            for _, word in heapq.nsmallest(
-                TOPIC_WORDS,
-                ((-n * idf[i], words[i]) for i, n in zip(ids.tolist(), counts, strict=True)),
-            )
-        ]
-        for ids, counts in counted
-    ]
+    ranked = []
+    for kept, counts in counted:
+        scores = [(-n * idf[i], every[i]) for i, n in zip(kept.tolist(), counts, strict=True)]
+        ranked.append([word for _, word in heapq.nsmallest(TOPIC_WORDS, scores)])
+    return ranked
 
 
-def examples_by_occasion(
-    writings: Mapping[str, Sequence[Document]],
-    *,
-    keep: Callable[[Passage], bool] = lambda passage: True,
-    keep_first: bool = False,
-) -> dict[str, list[list[Example]]]:
-    """Build every author's examples, one list per date of writing, oldest first.
-
-    Texts of the same date are one occasion, so that a history is strictly earlier than its
-    target. `keep` filters passages; near-duplicates (over half of the 8-word runs seen before)
-    are dropped everywhere. An author's first occasion has no history and is left out unless
-    `keep_first`. The histories of an author are selections of the same texts.
-    """
-    cut = [
-        (author, document, passage)
-        for author, documents in track(sorted(writings.items()), "Cutting texts", transient=True)
-        for document in sorted(documents, key=lambda d: d.date)
-        for passage in filter(keep, cut_passages(document.text))
-    ]
-    repeated = seen_before([word_runs(passage.text) for _, _, passage in cut])
-    rows = [
-        row
-        for row, known in zip(cut, repeated, strict=True)
-        if known <= 0.5 and not is_bullets(row[2])
-    ]
-    topics = iter(topic_words(passage.text for _, _, passage in rows))
-
-    occasions: dict[str, list[list[Example]]] = {}
-    for author, author_rows in groupby(rows, key=lambda row: row[0]):
-        written = Writings()
-        occasions[author] = []
-        for date, group in groupby(author_rows, key=lambda row: row[1].date):
-            history = Selection(written, range(len(written.documents)))
-            made = [(document, passage, next(topics)) for _, document, passage in group]
-            examples = [e for parts in made if (e := ask_for(author, *parts, history))]
-            if examples and (history or keep_first):
-                occasions[author].append(examples)
-            for document, passage, _ in made:
-                written.append(Document(passage.text, document.title, date))
-    return occasions
+def topic_words(texts: Iterable[str]) -> list[list[str]]:
+    """For each text its `TOPIC_WORDS` words of highest TF-IDF over `texts`, lower case."""
+    return rank_topics(map(count_topics, texts))
 
 
 def temporal_split(occasions: Mapping[str, list[list[Example]]]) -> dict[str, list[Example]]:
@@ -144,30 +106,48 @@ def temporal_split(occasions: Mapping[str, list[list[Example]]]) -> dict[str, li
     return splits
 
 
+@dataclass(frozen=True, slots=True)
+class Opening:
+    """How a passage begins, which is told to who asks for it, and the rest, which is asked for."""
+
+    beginning: str
+    rest: str
+
+
+def opening_of(text: str) -> Opening | None:
+    """Cut a passage's first sentence off; None when it is long or leaves too little to write."""
+    ends = sentence_ends(text)
+    # "Third." or "Thank you." begins nothing: take sentences until there are five words.
+    end = next((end for end in ends if count_words(text[:end]) >= 5), ends[-1])
+    beginning, rest = " ".join(text[:end].split()), text[end:].strip()
+    if count_words(beginning) > MAX_BEGINNING_WORDS or count_words(rest) < MIN_TARGET_WORDS:
+        return None
+    return Opening(beginning, rest)
+
+
+def ask(document: Document, heading: str, topics: Sequence[str], opening: Opening) -> str:
+    """What asks for the rest of a passage of a document, whose text is not read."""
+    date = f" ({document.date})" if document.date else ""
+    under = f', under the heading "{heading}"' if heading else ""
+    return (
+        f'Write the next part of "{document.title}"{date}{under}, '
+        f"about {', '.join(topics)}, beginning with: {opening.beginning}"
+    )
+
+
 def ask_for(
     author: str,
     document: Document,
     passage: Passage,
-    topics: list[str],
+    topics: Sequence[str],
     history: Sequence[Document],
 ) -> Example | None:
-    """The example that asks for `passage` of `document`, whose text is not read.
-
-    None when the first sentence, which is given, is long or leaves too little to write.
-    """
-    ends = sentence_ends(passage.text)
-    # "Third." or "Thank you." begins nothing: take sentences until there are five words.
-    end = next((end for end in ends if count_words(passage.text[:end]) >= 5), ends[-1])
-    beginning, target = " ".join(passage.text[:end].split()), passage.text[end:].strip()
-    if count_words(beginning) > MAX_BEGINNING_WORDS or count_words(target) < MIN_TARGET_WORDS:
+    """The example that asks for `passage` of `document`; None where `opening_of` gives none."""
+    opening = opening_of(passage.text)
+    if opening is None:
         return None
-    date = f" ({document.date})" if document.date else ""
-    heading = f', under the heading "{passage.heading}"' if passage.heading else ""
-    query = (
-        f'Write the next part of "{document.title}"{date}{heading}, '
-        f"about {', '.join(topics)}, beginning with: {beginning}"
-    )
-    return Example(author, query, target, history, document.date)
+    query = ask(document, passage.heading, topics, opening)
+    return Example(author, query, opening.rest, history, document.date)
 
 
 def _cut(text: str, min_words: int, max_words: int) -> Iterator[Passage]:
