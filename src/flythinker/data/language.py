@@ -37,7 +37,7 @@ _SCRIPTS = (
 )
 
 
-@lru_cache(maxsize=50_000)
+@lru_cache(maxsize=8_192)
 def language_of(text: str) -> str:
     """ISO 639 code of a text's language; empty where unknown, and then in Latin letters.
 

@@ -11,7 +11,8 @@ from numpy.typing import NDArray
 
 from flythinker.data.document import Document
 from flythinker.data.encoder import minilm_folder
-from flythinker.data.writings import Selection, Writings, searched_text
+from flythinker.data.finder import searched_text
+from flythinker.data.writings import Selection, Writings
 from flythinker.errors import FlyThinkerError
 
 logger = logging.getLogger(__name__)

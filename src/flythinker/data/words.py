@@ -50,7 +50,7 @@ def plain_words(text: str) -> list[str]:
     return split_words(text.lower()) if is_unspaced(text) else re.findall(r"\w+", text.lower())
 
 
-@lru_cache(maxsize=50_000)
+@lru_cache(maxsize=8_192)
 def search_terms(text: str, language: str) -> tuple[str, ...]:
     """What a text is found by: stems without stop words, and pairs of unspaced letters.
 

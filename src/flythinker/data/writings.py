@@ -1,6 +1,5 @@
 """All texts of one person, kept once and searched as a whole or as far as some date."""
 
-from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Protocol, Self, overload
 
@@ -8,20 +7,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from flythinker.data.document import Document
+from flythinker.data.finder import Finder, searched_text
 from flythinker.data.language import language_of
-from flythinker.data.term_index import TermIndex
-from flythinker.data.words import search_terms
-
-
-def searched_text(document: Document) -> str:
-    """What a document is searched by: its title and its text."""
-    return f"{document.title}\n{document.text}".strip()
-
-
-def usual_language(languages: Iterable[str]) -> str:
-    """The language of most texts, which those have that are too short to tell; else English."""
-    known = Counter(language for language in languages if language not in ("", "und"))
-    return known.most_common(1)[0][0] if known else "en"
 
 
 class Writings:
@@ -39,7 +26,7 @@ class Writings:
         """`languages` of the first documents, where they are known: as of `language_of`."""
         self.documents = list(documents)
         self._languages = list(languages)
-        self._indexes: dict[str, TermIndex] = {}  # by what texts of unclear language count as
+        self._finder = Finder(self._texts_at)
 
     @property
     def writings(self) -> Self:
@@ -60,29 +47,11 @@ class Writings:
         return [language or "" for language in self._languages]
 
     def bm25(self, query: str, places: Sequence[int]) -> NDArray[np.float32]:
-        """BM25 of the texts at `places`, each once, as if there were no others; float32 `[n]`.
+        """BM25 of the texts at `places`, each once, as if there were no others; float32 `[n]`."""
+        return self._finder.bm25(query, places, self.languages())
 
-        The query is analysed as the text is, by the text's language.
-        """
-        chosen = np.asarray(places, dtype=np.intp)
-        every = self.languages()
-        usual = usual_language(every[place] for place in places)
-        languages = np.array([language or usual for language in every])
-        inside = np.zeros(len(every), dtype=bool)
-        inside[chosen] = True
-        index = self._index(usual)
-        scores = np.zeros(len(every), dtype=np.float32)
-        for language in dict.fromkeys(languages[chosen].tolist()):
-            found = index.scores(search_terms(query, language), inside)
-            scores = np.where(languages == language, found, scores)
-        return scores[chosen]
-
-    def _index(self, usual: str) -> TermIndex:
-        index = self._indexes.setdefault(usual, TermIndex())
-        for place in range(len(index), len(self.documents)):
-            text = searched_text(self.documents[place])
-            index.add(search_terms(text, self._languages[place] or usual))
-        return index
+    def _texts_at(self, places: range) -> Iterator[str]:
+        return (searched_text(self.documents[place]) for place in places)
 
 
 class Source(Protocol):
