@@ -2,6 +2,7 @@
 
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
+from typing import Protocol, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,6 +21,15 @@ def usual_language(languages: Iterable[str]) -> str:
     """The language of most texts, which those have that are too short to tell; else English."""
     known = Counter(language for language in languages if language not in ("", "und"))
     return known.most_common(1)[0][0] if known else "en"
+
+
+@runtime_checkable
+class Searchable(Protocol):
+    """A history that is searched by an index of its own."""
+
+    def bm25(self, query: str) -> NDArray[np.float32]:
+        """BM25 of each text for a query, as if there were no others; float32 `[n]`."""
+        ...
 
 
 class Finder:

@@ -84,6 +84,7 @@ def build_prompt(
     config: PromptConfig,
     summary: str = "",
     earlier: Sequence[Turn] = (),
+    ranked: Sequence[Document] | None = None,
 ) -> Prompt:
     """Retrieve, cut to the budgets and tokenise, with the chat template of `settled_template`.
 
@@ -98,7 +99,8 @@ def build_prompt(
     'It snowed.<|im_end|>'
 
     `summary` is something said of the user's writing as a whole; it stands before the profile.
-    `earlier` is what was said before the query, whole; see `message_ids`.
+    `earlier` is what was said before the query, whole; see `message_ids`. `ranked` are the past
+    texts as `ranked_texts` gives them, where that was done before.
 
     Raises:
         FlyThinkerError: the tokenizer's chat template refuses the messages.
@@ -106,9 +108,11 @@ def build_prompt(
 
     tokenize = partial(text_ids, tokenizer)
 
+    if ranked is None:
+        ranked = ranked_texts(example, config)
+
     def profile(k: int, budget: int) -> tuple[Document, ...]:
-        relevant = retrieve(example.history, example.query, k, config.retrieval)
-        return _fit_profile(relevant, budget, tokenize)
+        return _fit_profile(ranked[: max(k, 0)], budget, tokenize)
 
     query = cut_to_tokens(example.query.strip(), config.query_tokens, tokenize)
     if len(query) < len(example.query.strip()):
@@ -130,6 +134,12 @@ def build_prompt(
     if target and response == target:
         response_ids.append(end_of_turn_id(tokenizer))
     return Prompt(prompt(documents), response_ids, documents, reasoner_ids)
+
+
+def ranked_texts(example: Example, config: PromptConfig) -> list[Document]:
+    """The past texts that a prompt may show, best first: as many as either part reads."""
+    k = max(config.k, config.reasoner_k or 0)
+    return retrieve(example.history, example.query, k, config.retrieval)
 
 
 def build_prompts(

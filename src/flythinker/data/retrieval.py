@@ -11,8 +11,8 @@ from numpy.typing import NDArray
 
 from flythinker.data.document import Document
 from flythinker.data.encoder import minilm_folder
-from flythinker.data.finder import searched_text
-from flythinker.data.writings import Selection, Writings
+from flythinker.data.finder import Searchable, searched_text
+from flythinker.data.writings import Writings
 from flythinker.errors import FlyThinkerError
 
 logger = logging.getLogger(__name__)
@@ -49,7 +49,7 @@ def retrieve(
 
 
 def _bm25(history: Sequence[Document], query: str) -> NDArray[np.float32]:
-    if isinstance(history, Selection):
+    if isinstance(history, Searchable):
         return history.bm25(query)
     return _writings(tuple(history)).bm25(query, range(len(history)))
 
