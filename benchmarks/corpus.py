@@ -10,6 +10,7 @@ the same examples: the self-contained JSONL read into a list and encoded one by 
 import argparse
 import datetime
 import json
+import multiprocessing
 import os
 import random
 import resource
@@ -20,26 +21,24 @@ import time
 from pathlib import Path
 from typing import Any
 
-import pyarrow
-import pyarrow.parquet
-
-from flythinker.bench.rounds import describe_machine
-from flythinker.data.prompt import PromptConfig
-from flythinker.files import atomic_write
-
 WORDS = 180
-PROMPT = PromptConfig(k=4, profile_tokens=384, query_tokens=96, response_tokens=300)
+PROMPT = {"k": 4, "profile_tokens": 384, "query_tokens": 96, "response_tokens": 300}
 
 
 def words_of(sotu: Path) -> list[str]:
     """All words of a corpus built before, as often as they stand in it."""
+    import pyarrow.parquet
+
     texts = pyarrow.parquet.read_table(sotu / "documents.parquet", columns=["text"])["text"]
     return [word for text in texts.to_pylist() for word in text.split() if word.isalpha()]
 
 
-def write_table(path: Path, documents: int, users: int, words: list[str]) -> None:
+def write_table(path: Path, documents: int, users: int, sotu: Path) -> None:
     """A table of `user`, `text`, `date`, a row a text, 30 days apart."""
-    draw = random.Random(0)
+    import pyarrow
+    import pyarrow.parquet
+
+    draw, words = random.Random(0), words_of(sotu)
     rows = []
     for user in range(users):
         for number in range(documents // users):
@@ -75,14 +74,15 @@ def encode_here(path: str, processes: int, plain: bool, limit: int) -> None:
     from flythinker.data.batch import encode
     from flythinker.data.encoded import encode_file
     from flythinker.data.example import read_examples, sample_examples
+    from flythinker.data.prompt import PromptConfig
     from flythinker.model_folder import load_tokenizer
 
-    tokenizer = load_tokenizer("smollm2-135m")
+    tokenizer, config = load_tokenizer("smollm2-135m"), PromptConfig(**PROMPT)
     begun = time.perf_counter()
     if plain:
-        rows: Any = encode(sample_examples(read_examples(path), limit), tokenizer, PROMPT)
+        rows: Any = encode(sample_examples(read_examples(path), limit), tokenizer, config)
     else:
-        rows = encode_file(path, limit, tokenizer, PROMPT, processes)
+        rows = encode_file(path, limit, tokenizer, config, processes)
     seconds = time.perf_counter() - begun
     read = time.perf_counter()
     first = [rows[place]["length"] for place in range(16)]
@@ -109,12 +109,14 @@ def encoding(path: Path, processes: int, plain: bool, limit: int, cache: Path) -
     return figures
 
 
-def measure(
-    documents: int, users: int, words: list[str], encoded: int, folder: Path
-) -> dict[str, Any]:
+def measure(documents: int, users: int, sotu: Path, encoded: int, folder: Path) -> dict[str, Any]:
     """All figures of a corpus of so many documents."""
     table, out = folder / "table.parquet", folder / "corpus"
-    write_table(table, documents, users, words)
+    # in a process of its own: what is started from a large one is counted as large as that one
+    spawned = multiprocessing.get_context("spawn")
+    making = spawned.Process(target=write_table, args=(table, documents, users, sotu))
+    making.start()
+    making.join()
     files = [out / f"{name}.jsonl" for name in ("train", "val", "test")]
     figures: dict[str, Any] = {
         "documents": documents,
@@ -173,18 +175,21 @@ def main() -> None:
         encode_here(arguments.encode, arguments.processes, arguments.plain, arguments.limit)
         return
     sizes = []
-    with tempfile.TemporaryDirectory() as folder:
-        sotu: dict[str, Any] = command("build", "sotu", "--out", folder)
-        sotu["megabytes"] = sum(p.stat().st_size for p in Path(folder).iterdir()) / 1e6
-        words = words_of(Path(folder))
-    for documents in sorted(arguments.documents):
-        with tempfile.TemporaryDirectory() as folder:
-            encoded = arguments.encoded if documents == max(arguments.documents) else 0
-            sizes.append(measure(documents, arguments.users, words, encoded, Path(folder)))
-            print(json.dumps(sizes[-1], indent=1), flush=True)
+    with tempfile.TemporaryDirectory() as sotu:
+        built: dict[str, Any] = command("build", "sotu", "--out", sotu)
+        built["megabytes"] = sum(p.stat().st_size for p in Path(sotu).iterdir()) / 1e6
+        for documents in sorted(arguments.documents):
+            with tempfile.TemporaryDirectory() as folder:
+                encoded = arguments.encoded if documents == max(arguments.documents) else 0
+                work = Path(folder)
+                sizes.append(measure(documents, arguments.users, Path(sotu), encoded, work))
+                print(json.dumps(sizes[-1], indent=1), flush=True)
     if arguments.out:
+        from flythinker.bench.rounds import describe_machine
+        from flythinker.files import atomic_write
+
         with atomic_write(arguments.out) as file:
-            figures = {"sotu": sotu, "sizes": sizes, "environment": describe_machine()}
+            figures = {"sotu": built, "sizes": sizes, "environment": describe_machine()}
             file.write(json.dumps({"corpus": figures}) + "\n")
 
 

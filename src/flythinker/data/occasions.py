@@ -1,7 +1,7 @@
 """Dated writings → the examples of each author, by the occasions on which they were written."""
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from itertools import groupby
 
@@ -14,12 +14,12 @@ from flythinker.data.passages import (
     Opening,
     Passage,
     TopicCounts,
+    TopicTable,
     ask,
     count_topics,
     cut_passages,
     is_bullets,
     opening_of,
-    rank_topics,
 )
 from flythinker.data.processes import map_in_processes
 from flythinker.data.word_runs import seen_before, word_runs
@@ -39,6 +39,7 @@ class _Piece:
     bullets: bool
     topics: TopicCounts
     opening: Opening | None
+    row: int = -1  # in the table that its topics went to
 
 
 def keep_all(passage: Passage) -> bool:
@@ -61,14 +62,18 @@ def examples_by_occasion(
         for author, documents in sorted(writings.items())
         for document in sorted(documents, key=lambda document: document.date)
     ]
-    pieces = list(map_in_processes(partial(_cut, keep=keep), texts, "Cutting texts"))
+    table = TopicTable()
+    pieces = [
+        replace(piece, topics=([], []), row=table.add(piece.topics))
+        for piece in map_in_processes(partial(_cut, keep=keep), texts, "Cutting texts")
+    ]
     repeated = seen_before([piece.runs for piece in pieces])
     pieces = [
         piece
         for piece, share in zip(pieces, repeated, strict=True)
         if share <= 0.5 and not piece.bullets
     ]
-    topics = iter(rank_topics(piece.topics for piece in pieces))
+    topics = iter(table.ranked([piece.row for piece in pieces]))
 
     occasions: dict[str, list[list[Example]]] = {}
     for author, own in groupby(pieces, key=lambda piece: piece.author):

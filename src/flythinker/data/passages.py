@@ -65,30 +65,39 @@ def count_topics(text: str) -> TopicCounts:
     return list(counts), list(counts.values())
 
 
-def rank_topics(texts: Iterable[TopicCounts]) -> list[list[str]]:
-    """For each text its `TOPIC_WORDS` words of highest TF-IDF over the texts."""
-    # a number for each word: of many texts the words themselves would fill the memory
-    numbers: dict[str, int] = {}
-    documents: list[int] = []
-    counted: list[tuple[NDArray[np.int32], list[int]]] = []
-    for words, counts in texts:
-        ids = [numbers.setdefault(word, len(numbers)) for word in words]
-        documents += [0] * (len(numbers) - len(documents))
-        for number in ids:
-            documents[number] += 1
-        counted.append((np.array(ids, dtype=np.int32), counts))
-    every = list(numbers)
-    idf = [math.log((1 + len(counted)) / (1 + n)) + 1 for n in documents]
-    ranked = []
-    for kept, counts in counted:
-        scores = [(-n * idf[i], every[i]) for i, n in zip(kept.tolist(), counts, strict=True)]
-        ranked.append([word for _, word in heapq.nsmallest(TOPIC_WORDS, scores)])
-    return ranked
+class TopicTable:
+    """The words of many texts by numbers: the words themselves would fill the memory."""
+
+    def __init__(self) -> None:
+        self._numbers: dict[str, int] = {}
+        self._rows: list[tuple[NDArray[np.int32], NDArray[np.int32]]] = []
+
+    def add(self, topics: TopicCounts) -> int:
+        """Add a text; returns its row."""
+        words, counts = topics
+        numbers = [self._numbers.setdefault(word, len(self._numbers)) for word in words]
+        self._rows.append((np.array(numbers, dtype=np.int32), np.array(counts, dtype=np.int32)))
+        return len(self._rows) - 1
+
+    def ranked(self, rows: Sequence[int]) -> list[list[str]]:
+        """For the text of each row its `TOPIC_WORDS` words of highest TF-IDF over these texts."""
+        every = list(self._numbers)
+        documents = np.zeros(len(every), dtype=np.int64)
+        for row in rows:
+            documents[self._rows[row][0]] += 1  # a word is there once
+        idf = [math.log((1 + len(rows)) / (1 + n)) + 1 for n in documents.tolist()]
+        ranked = []
+        for row in rows:
+            numbers, counts = (array.tolist() for array in self._rows[row])
+            scores = [(-n * idf[i], every[i]) for i, n in zip(numbers, counts, strict=True)]
+            ranked.append([word for _, word in heapq.nsmallest(TOPIC_WORDS, scores)])
+        return ranked
 
 
 def topic_words(texts: Iterable[str]) -> list[list[str]]:
     """For each text its `TOPIC_WORDS` words of highest TF-IDF over `texts`, lower case."""
-    return rank_topics(map(count_topics, texts))
+    table = TopicTable()
+    return table.ranked([table.add(count_topics(text)) for text in texts])
 
 
 def temporal_split(occasions: Mapping[str, list[list[Example]]]) -> dict[str, list[Example]]:
