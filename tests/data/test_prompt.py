@@ -10,7 +10,6 @@ from flythinker.data.prompt import (
     PromptConfig,
     Turn,
     build_prompt,
-    cut_to_tokens,
     end_of_turn_id,
 )
 from flythinker.errors import FlyThinkerError

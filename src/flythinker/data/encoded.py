@@ -24,6 +24,7 @@ from flythinker.data import (
     document,
     finder,
     language,
+    profile,
     prompt,
     retrieval,
     sentences,
@@ -54,8 +55,8 @@ MIN_ROWS = 500  # fewer are encoded in seconds
 ROWS_A_PROCESS = 1_000  # for fewer it is not worth starting another one
 # rows made by other code are other rows
 _MADE_BY = (
-    *(batch, document, finder, language, prompt, retrieval, sentences, template),
-    *(term_index, words, writings),
+    *(batch, document, finder, language, profile, prompt, retrieval, sentences),
+    *(template, term_index, words, writings),
 )
 
 
