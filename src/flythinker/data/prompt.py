@@ -42,9 +42,11 @@ class PromptConfig:
     """How a prompt is made. The budgets are in tokens; each text is cut at a sentence end.
 
     Of a past text that does not fit, `cut` keeps the sentences most `relevant` to the query, or
-    the `beginning`, which may be none; default: `beginning`, as of models trained before there was
-    a choice. With `reasoner_k` the Reasoner gets a prompt of its own, of up to `reasoner_k` past texts in
-    `reasoner_profile_tokens` (default: `profile_tokens`), while the Generator reads `k`.
+    the `beginning`, which may be none; default: `beginning`, as of models trained before there
+    was a choice. `encoder` is the sentence encoder of `dense` retrieval, a folder or hub name such
+    as a multilingual one; default: MiniLM. With `reasoner_k` the Reasoner gets a prompt of its
+    own, of up to `reasoner_k` past texts in `reasoner_profile_tokens` (default: `profile_tokens`),
+    while the Generator reads `k`.
 
     >>> from flythinker import PromptConfig
     >>> PromptConfig(k=2, profile_tokens=400).retrieval
@@ -60,6 +62,7 @@ class PromptConfig:
     reasoner_k: int | None = None
     reasoner_profile_tokens: int | None = None
     cut: Cut | None = None
+    encoder: str | None = None
 
 
 @dataclass(frozen=True)
@@ -147,7 +150,7 @@ def build_prompt(
 def ranked_texts(example: Example, config: PromptConfig) -> list[Document]:
     """The past texts that a prompt may show, best first: as many as either part reads."""
     k = max(config.k, config.reasoner_k or 0)
-    return retrieve(example.history, example.query, k, config.retrieval)
+    return retrieve(example.history, example.query, k, config.retrieval, config.encoder)
 
 
 def build_prompts(
