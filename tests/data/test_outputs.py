@@ -1,3 +1,4 @@
+import json
 from dataclasses import replace
 from pathlib import Path
 
@@ -44,3 +45,21 @@ def test_shards_are_read_in_order(tmp_path: Path) -> None:
         shard = tmp_path / f"part-0000{number}.jsonl"
         write_outputs(shard, [EXAMPLES[number]], [OUTPUTS[number]])
     assert read_outputs(tmp_path, EXAMPLES) == OUTPUTS
+
+
+def test_outputs_of_another_program_come_in_any_order(tmp_path: Path) -> None:
+    examples = [*EXAMPLES, replace(EXAMPLES[0], target="Her second text.")]
+    records = [("ada", "Write.", "one"), ("ada", "Write.", "two"), (*about(EXAMPLES[1]), "his")]
+    lines = [
+        json.dumps({"user_id": user, "query": query, "output": output})
+        for user, query, output in records
+    ]
+    (tmp_path / "out.jsonl").write_text("\n".join(lines))
+    assert read_outputs(tmp_path / "out.jsonl", examples) == ["one", "his", "two"]
+    (tmp_path / "out.jsonl").write_text("\n".join([lines[0], lines[2], lines[2]]))
+    with pytest.raises(FlyThinkerError, match=r"out\.jsonl: no output for user ada, 'Write\.'"):
+        read_outputs(tmp_path / "out.jsonl", examples)
+
+
+def about(example: Example) -> tuple[str, str]:
+    return example.user_id, example.query

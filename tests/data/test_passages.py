@@ -1,10 +1,10 @@
 import pytest
 
 from flythinker.data.example import Document
+from flythinker.data.occasions import examples_by_occasion
 from flythinker.data.passages import (
     Passage,
     cut_passages,
-    examples_by_occasion,
     is_bullets,
     temporal_split,
     topic_words,

@@ -6,11 +6,11 @@ from transformers import AutoTokenizer
 
 from flythinker.data import prompt as prompt_module
 from flythinker.data.example import Document, Example
+from flythinker.data.profile import cut_to_tokens, fit_profile
 from flythinker.data.prompt import (
     PromptConfig,
     Turn,
     build_prompt,
-    cut_to_tokens,
     end_of_turn_id,
 )
 from flythinker.errors import FlyThinkerError
@@ -127,6 +127,40 @@ def test_a_cut_response_ends_with_a_sentence_and_without_eos(tokenizer):
     exact = len(tokenizer(EXAMPLE.target)["input_ids"])
     prompt = build_prompt(EXAMPLE, tokenizer, replace(CONFIG, response_tokens=exact))
     assert prompt.response_ids[-1] == end_of_turn_id(tokenizer)
+
+
+def test_a_text_that_does_not_fit_keeps_its_most_relevant_sentences_in_their_order():
+    first = Document("It was May. A dog barked. The cat slept. The sun rose. A cat woke.", "")
+
+    def shown(budget: int, cut: str | None = "relevant", document: Document = first) -> list[str]:
+        fitted = fit_profile([document, first], budget + 46, list, "About the cat.", cut)
+        return [one.text for one in fitted]
+
+    assert shown(200) == [first.text, first.text]
+    assert shown(30) == ["The cat slept. … A cat woke."]
+    assert shown(29) == ["The cat slept."]
+    assert shown(15) == ["A cat woke."]
+    assert shown(11) == ["The cat"]  # never nothing while a letter has room
+    assert shown(3) == ["T"]
+    assert shown(2) == []
+    # as before, where nothing else is asked for
+    assert shown(30, cut=None) == shown(30, cut="beginning") == ["It was May. A dog barked."]
+    assert shown(8, cut=None) == []
+    german = Document("Es war Mai. Die Katzen schliefen dort im Haus. Ein Hund bellte laut im Hof.")
+    fitted = fit_profile([german], 46 + 45, list, "Über die Katze", "relevant")
+    assert [one.text for one in fitted] == ["Die Katzen schliefen dort im Haus."]
+
+
+def test_no_prompt_of_somebody_with_past_texts_is_without_one(sotu, tokenizer):
+    config = PromptConfig(k=1, profile_tokens=96, query_tokens=48, response_tokens=1)
+    examples = sotu["test"][::40]
+    relevant = [build_prompt(e, tokenizer, replace(config, cut="relevant")) for e in examples]
+    beginning = [build_prompt(e, tokenizer, config) for e in examples]
+    assert all(prompt.documents for prompt in relevant)
+    assert not all(prompt.documents for prompt in beginning)
+    for prompt in relevant:
+        header = len(tokenizer("Texts I wrote before, the most relevant first:")["input_ids"])
+        assert header < len(prompt.prompt_ids) < 96 + 48 + 60
 
 
 def test_cutting_falls_back_to_words_and_characters():

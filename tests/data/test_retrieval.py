@@ -2,6 +2,7 @@ import time
 
 import pytest
 
+from flythinker.data.encoder import minilm_folder
 from flythinker.data.example import Document
 from flythinker.data.retrieval import retrieve
 from flythinker.errors import FlyThinkerError
@@ -45,6 +46,13 @@ def test_titles_are_searched_too():
 def test_dense_finds_the_meaning_without_a_common_word():
     assert dates("a kitten naps", 2, "dense") == ["2023", "2020"]
     assert dates("warships and crews at sea", 1, "dense") == ["2022"]
+
+
+def test_dense_takes_an_encoder_by_name():
+    found = retrieve(HISTORY, "a kitten naps", 2, "dense", str(minilm_folder()))
+    assert [document.date for document in found] == ["2023", "2020"]
+    with pytest.raises(FlyThinkerError, match=r"prompt\.encoder: 'nowhere/e5' cannot be loaded: "):
+        retrieve(HISTORY, "cat", 1, "dense", "nowhere/e5")
 
 
 def test_k_beyond_the_history_returns_all():

@@ -8,9 +8,10 @@ from filelock import FileLock
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 from transformers import LlamaConfig, PreTrainedTokenizerBase, PreTrainedTokenizerFast
 
-from flythinker.data.example import Document, read_examples
+from flythinker.data.example import data_hash, stream_examples
+from flythinker.data.writings import Selection, Source
 from flythinker.errors import FlyThinkerError
-from flythinker.files import atomic_folder, content_hash, user_cache
+from flythinker.files import atomic_folder, user_cache
 
 PAD, EOS = "<pad>", "<eos>"
 MIN_VOCABULARY = 256 + 2  # bytes, and the two above
@@ -87,7 +88,7 @@ def trained_tokenizer(texts: str | Path, vocabulary: int) -> Path:
         )
     if not Path(texts).is_file():
         raise FlyThinkerError(f"{texts}: no such file")
-    folder = user_cache() / "tokenizers" / f"bpe-{vocabulary}-{content_hash(texts)[:16]}"
+    folder = user_cache() / "tokenizers" / f"bpe-{vocabulary}-{data_hash(texts)[:16]}"
     folder.parent.mkdir(parents=True, exist_ok=True)
     with FileLock(folder.with_suffix(".lock")):  # runs side by side: one makes it
         if not folder.exists():
@@ -112,11 +113,19 @@ def _train(texts: str | Path, vocabulary: int) -> PreTrainedTokenizerFast:
 
 def _all_texts(path: str | Path) -> Iterator[str]:
     """Queries, targets and, each once, the documents of the histories."""
-    seen: set[Document] = set()
-    for example in read_examples(path):
+    seen: set[int] = set()  # by hash: the texts themselves need not be in memory
+    read: dict[Source, int] = {}  # how many of a person's first texts were seen
+    for example in stream_examples(path):
         yield example.query
         yield example.target
-        for document in example.history:
-            if document not in seen:
-                seen.add(document)
+        history = example.history
+        if isinstance(history, Selection) and isinstance(history.places, range):
+            # a later example of a person mostly shows more of the same texts
+            known = read.get(history.source, 0)
+            if history.places.start == 0:
+                read[history.source] = max(known, len(history))
+            history = history[max(0, known - history.places.start) :]
+        for document in history:
+            if hash(document) not in seen:
+                seen.add(hash(document))
                 yield document.text

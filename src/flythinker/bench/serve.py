@@ -6,81 +6,26 @@ The server is a process of its own, asked over HTTP by the official client, all 
 import asyncio
 import itertools
 import random
-import socket
-import subprocess
-import sys
-import tempfile
 import time
-from collections import Counter
-from collections.abc import AsyncIterator, Iterator, Sequence
-from contextlib import asynccontextmanager, contextmanager
-from dataclasses import dataclass, field
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
 from itertools import pairwise
-from pathlib import Path
-from statistics import median, quantiles
+from statistics import median
 from typing import Any
 
 import openai
 import psutil
 from rich.table import Table
 
+from flythinker.bench.asking import NAME, STUCK_SECONDS, Ask, Tally, answer
+from flythinker.bench.large_user import large_user_figures
 from flythinker.bench.rounds import describe_machine
+from flythinker.bench.served import ServeSetting, server_of
 from flythinker.data.example import Example, read_examples, sample_examples
-from flythinker.errors import FlyThinkerError
 
-NAME = "bench"
 LENGTHS = (16, 32, 48, 96)  # tokens written
-STUCK_SECONDS = 120  # without a word
 SAMPLE_SECONDS = 1.0
 FLAT = 0.03  # growth of memory that is none
-
-
-@dataclass(frozen=True)
-class ServeSetting:
-    """What is measured: the model, how many clients for how long, and what they do."""
-
-    model: str
-    data: Path
-    clients: int = 32
-    seconds: float = 120
-    requests: int = 12
-    leaving: float = 0.10
-    bad: float = 0.05
-    slots: int = 8
-    prefix_mib: int = 256
-    seed: int = 0
-
-
-@dataclass(frozen=True)
-class Ask:
-    """A request: whose, what, how long; every other one is personalized."""
-
-    user: str | None
-    query: str
-    max_tokens: int
-
-
-@dataclass
-class Tally:
-    """What one phase saw: seconds of each answer, tokens of all, and what else became of requests.
-
-    `ended` counts requests by how they ended: completed, left, refused (bad ones, as they should
-    be), turned away (429), error, stuck, different (another text than alone).
-    """
-
-    first: list[float] = field(default_factory=list)
-    per_token: list[float] = field(default_factory=list)
-    tokens: int = 0
-    ended: Counter[str] = field(default_factory=Counter)
-    problems: list[str] = field(default_factory=list)
-
-    def figures(self, seconds: float) -> dict[str, Any]:
-        """Tokens a second and percentiles in milliseconds."""
-        return {
-            "tokens_per_second": self.tokens / seconds,
-            "first_token_ms": _percentiles(self.first),
-            "per_token_ms": _percentiles(self.per_token),
-        }
 
 
 def bench_serve(setting: ServeSetting) -> dict[str, Any]:
@@ -91,7 +36,7 @@ def bench_serve(setting: ServeSetting) -> dict[str, Any]:
     those written alone, requests left over in the server, memory that grows after warm-up.
     """
     examples = sample_examples(read_examples(setting.data), setting.requests)
-    with _server(setting) as (url, process):
+    with server_of(setting) as (url, process):
         return asyncio.run(_bench(setting, examples, url, process))
 
 
@@ -102,11 +47,11 @@ async def _bench(
         base_url=f"{url}/v1", api_key="none", max_retries=0, timeout=STUCK_SECONDS
     ) as client:
         asks = await _store_users(client, examples)
-        expected = [(await _answer(client, ask, Tally())) for ask in asks]  # also warms up
+        expected = [(await answer(client, ask, Tally())) for ask in asks]  # also warms up
         alone = Tally()
         begun = time.perf_counter()
         for ask in asks:
-            await _answer(client, ask, alone)
+            await answer(client, ask, alone)
         alone_seconds = time.perf_counter() - begun
         together = Tally()
         memory: list[float] = []
@@ -122,12 +67,18 @@ async def _bench(
             )
         together_seconds = time.perf_counter() - begun
         left_over = await _left_over(client)
+        large = (
+            await large_user_figures(client, examples, setting.large_user)
+            if setting.large_user
+            else {}
+        )
     growth = _growth(memory)
     figures = {
         "alone": alone.figures(alone_seconds),
         "together": together.figures(together_seconds),
         "throughput_gain": (together.tokens / together_seconds) / (alone.tokens / alone_seconds),
         "requests": dict(together.ended),
+        "large_user": large,
         "memory_mib": {"median": median(memory), "growth_after_warm_up": growth},
         "setting": vars(setting) | {"data": str(setting.data)},
         "environment": describe_machine(),
@@ -160,10 +111,10 @@ async def _client(
             if chance < setting.bad:
                 ended = await _ask_badly(client, ask, draw)
             elif chance < setting.bad + setting.leaving:
-                await _answer(client, ask, tally, leave_after=draw.randrange(1, 8))
+                await answer(client, ask, tally, leave_after=draw.randrange(1, 8))
                 ended = "left"
             else:
-                same = await _answer(client, ask, tally) == expected
+                same = await answer(client, ask, tally) == expected
                 ended = "completed" if same else "different"
         except openai.RateLimitError as error:
             ended = "turned away"
@@ -174,39 +125,6 @@ async def _client(
             ended = "error"
             tally.problems.append(f"{type(error).__name__}: {error}")
         tally.ended[ended] += 1
-
-
-async def _answer(
-    client: openai.AsyncOpenAI, ask: Ask, tally: Tally, leave_after: int | None = None
-) -> str:
-    """Stream a text, whole or up to some pieces of it, and note how long its tokens took."""
-    begun = time.perf_counter()
-    times: list[float] = []
-    text, tokens = "", 0
-    async with asyncio.timeout(STUCK_SECONDS):
-        async with await client.chat.completions.create(
-            model=NAME,
-            messages=[{"role": "user", "content": ask.query}],
-            user=ask.user or openai.omit,
-            max_tokens=ask.max_tokens,
-            temperature=0,
-            stream=True,
-            stream_options={"include_usage": True},
-        ) as stream:
-            async for chunk in stream:
-                if chunk.usage is not None:
-                    tokens = chunk.usage.completion_tokens
-                elif piece := chunk.choices[0].delta.content:
-                    text += piece
-                    times.append(time.perf_counter())
-                    if len(times) == leave_after:
-                        break
-    tally.tokens += tokens or len(times)
-    if times:
-        tally.first.append(times[0] - begun)
-    if tokens > 1 and len(times) > 1:
-        tally.per_token.append((times[-1] - times[0]) / (tokens - 1))
-    return text
 
 
 async def _ask_badly(client: openai.AsyncOpenAI, ask: Ask, draw: random.Random) -> str:
@@ -274,54 +192,6 @@ async def _sampled(process: psutil.Process, memory: list[float]) -> AsyncIterato
         sampling.cancel()
 
 
-@contextmanager
-def _server(setting: ServeSetting) -> Iterator[tuple[str, psutil.Process]]:
-    """`flythinker serve` on a free port, in float32: there texts do not depend on their company."""
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        port = free.getsockname()[1]
-    with tempfile.TemporaryDirectory() as folder:
-        options = {
-            "model": setting.model,
-            "name": NAME,
-            "dtype": "float32",
-            "slots": setting.slots,
-            "max-queue": setting.clients,
-            "prefix-mib": setting.prefix_mib,
-            "requests-per-minute": 0,
-            "database": f"sqlite:///{folder}/bench.db",
-            "port": port,
-        }
-        arguments = [f"--{name}={value}" for name, value in options.items()]
-        command = [sys.executable, "-c", "from flythinker.cli.main import main; main()", "serve"]
-        log = Path(folder, "log")
-        with log.open("wb") as logs:
-            server = subprocess.Popen([*command, *arguments], stderr=logs)
-        try:
-            url = f"http://127.0.0.1:{port}"
-            _wait_for(url, server, log)
-            yield url, psutil.Process(server.pid)
-        finally:
-            server.terminate()
-            server.wait()
-
-
-def _wait_for(url: str, server: "subprocess.Popen[bytes]", log: Path) -> None:
-    client = openai.OpenAI(base_url=f"{url}/v1", api_key="none", max_retries=0)
-    while True:
-        try:
-            client.models.list()
-            return
-        except openai.APIConnectionError:
-            if server.poll() is not None:
-                raise FlyThinkerError(f"the server did not start: {log.read_text()}") from None
-            time.sleep(0.1)
-
-
-def _percentiles(seconds: list[float]) -> dict[str, float]:
-    cuts = quantiles(seconds, n=20, method="inclusive") if len(seconds) > 1 else seconds * 19
-    return {"p50": 1000 * median(seconds), "p95": 1000 * cuts[18]} if seconds else {}
-
-
 def _growth(memory: list[float]) -> float:
     """The last quarter over the second one, by their medians; the first is warm-up."""
     edges = [round(len(memory) * part / 4) for part in range(5)]
@@ -344,5 +214,7 @@ def serve_table(figures: dict[str, Any]) -> Table:
         table.add_row(how, "", str(count))
     memory = figures["memory_mib"]
     table.add_row("memory, MiB", "", f"{memory['median']:.0f}")
+    for name, value in figures["large_user"].items():
+        table.add_row(f"large user: {name.replace('_', ' ')}", f"{value:.3g}", "")
     table.add_row("its growth after warm-up", "", f"{memory['growth_after_warm_up']:+.2%}")
     return table

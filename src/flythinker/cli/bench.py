@@ -119,12 +119,17 @@ def serve(
     clients: Annotated[int, typer.Option(help="At the same time.", min=1)] = 32,
     seconds: Annotated[float, typer.Option(help="How long they ask.", min=1)] = 120,
     slots: Annotated[int, typer.Option(help="Of the server.", min=1)] = 8,
+    large_user: Annotated[
+        int, typer.Option(help="Compare a user of so many documents with one of ten.", min=0)
+    ] = 0,
     as_json: Json = False,
 ) -> None:
     """A server under load: clients at once against one at a time; exit code 1 if it misbehaves."""
-    from flythinker.bench.serve import ServeSetting, bench_serve, serve_table
+    from flythinker.bench.serve import bench_serve, serve_table
+    from flythinker.bench.served import ServeSetting
 
-    figures = bench_serve(ServeSetting(model, data, clients, seconds, slots=slots))
+    setting = ServeSetting(model, data, clients, seconds, slots=slots, large_user=large_user)
+    figures = bench_serve(setting)
     show({"serve": figures}, as_json, serve_table(figures))
     for failure in figures["failures"]:
         print(f"failed: {failure}", file=sys.stderr)

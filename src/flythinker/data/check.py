@@ -1,17 +1,23 @@
 """What is wrong with examples, and what is in them."""
 
 import re
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
 from functools import lru_cache
 from itertools import pairwise
-from statistics import mean
 
-from flythinker.data.example import Document, Example
-from flythinker.data.passages import shingles
+import numpy as np
+
+from flythinker.data.corpus import Corpus
+from flythinker.data.document import Document
+from flythinker.data.example import Example
+from flythinker.data.word_runs import RUN, RunIndex
 from flythinker.data.words import count_words, plain_words
+from flythinker.data.writings import Selection, Source
 
 _CONTROL_TOKEN = re.compile(r"<\|[a-z_]+\|>|<(?:start|end)_of_turn>|\[/?INST\]")
 MAX_OVERLAP = 0.5  # share of the target's 8-word runs that one past text may hold
+_LONG = 20  # words; shorter targets share whole runs by chance
 
 
 def check_examples(examples: Sequence[Example]) -> list[str]:
@@ -24,43 +30,72 @@ def check_examples(examples: Sequence[Example]) -> list[str]:
 
 
 def check_example(example: Example) -> list[str]:
-    """Problems of one example, one line each; none when it is sound."""
+    """Problems of one example, one line each; none when it is sound.
+
+    Of a history in a corpus the texts themselves are not looked at: `check_documents` does it,
+    once for all examples.
+    """
     problems = [f"the {name} is empty" for name in ("query", "target") if _is_empty(example, name)]
-    problems += _check_leaks(example)
-    problems += _check_order(example)
-    texts = [_normalise(document.text) for document in example.history]
-    for index, text in enumerate(texts):
-        if not text:
-            problems.append(f"history[{index}] is empty")
-        elif (first := texts.index(text)) < index:
-            problems.append(f"history[{index}] repeats history[{first}]")
+    problems += _leaks(example)
+    problems += _later(example)
     named = [("query", example.query), ("target", example.target)]
-    named += [(f"history[{index}]", d.text) for index, d in enumerate(example.history)]
-    for name, text in named:
-        if token := _CONTROL_TOKEN.search(text):
-            problems.append(f"the {name} holds a control token, '{token[0]}'; it is read as text")
-    return problems
+    if not isinstance(example.history, Selection):
+        problems += [
+            f"the history is not in order: history[{i}] ({a.date}) comes before history[{j}] "
+            f"({b.date})"
+            for i, a, j, b in _disordered(example.history)
+        ]
+        for index, first in _empty_or_repeated(example.history):
+            repeats = "is empty" if first is None else f"repeats history[{first}]"
+            problems.append(f"history[{index}] {repeats}")
+        named += [(f"history[{index}]", d.text) for index, d in enumerate(example.history)]
+    return problems + [f"the {name} {said}" for name, text in named if (said := _control(text))]
 
 
-def describe(examples: Sequence[Example]) -> dict[str, float]:
+def check_documents(corpus: Corpus) -> Iterator[str]:
+    """Problems of the documents of a corpus, each a line `documents.parquet:3: …`."""
+    for user in corpus.users:
+        first_row, documents = corpus.first_row(user), corpus.writings(user).documents
+        for i, a, _, b in _disordered(documents):
+            yield (
+                f"{corpus.path}:{first_row + i}: is not in order: {a.date} comes before {b.date}"
+            )
+        for index, first in _empty_or_repeated(documents):
+            repeats = "is empty" if first is None else f"repeats row {first_row + first}"
+            yield f"{corpus.path}:{first_row + index}: the text {repeats}"
+        for index, document in enumerate(documents):
+            if said := _control(document.text):
+                yield f"{corpus.path}:{first_row + index}: the text {said}"
+
+
+def describe(examples: Iterable[Example]) -> dict[str, float]:
     """Counts of examples, users and un-personalized examples; mean and most of the lengths.
 
-    History lengths count documents, the others words.
+    History lengths count documents, the others words. Examples are looked at one by one.
     """
-    users = {example.user_id for example in examples}
+    users: set[str] = set()
+    sums: Counter[str] = Counter()
+    most: dict[str, int] = {}
+    number = without = 0
+    for example in examples:
+        users.add(example.user_id)
+        number += 1
+        without += not example.history
+        lengths = {
+            "history_documents": len(example.history),
+            "query_words": count_words(example.query),
+            "target_words": count_words(example.target),
+        }
+        sums.update(lengths)
+        most = {name: max(length, most.get(name, 0)) for name, length in lengths.items()}
     numbers: dict[str, float] = {
-        "examples": len(examples),
+        "examples": number,
         "users": len(users),
-        "without_history": sum(not example.history for example in examples),
+        "without_history": without,
     }
-    lengths = {
-        "history_documents": [len(example.history) for example in examples],
-        "query_words": [count_words(example.query) for example in examples],
-        "target_words": [count_words(example.target) for example in examples],
-    }
-    for name, values in lengths.items():
-        numbers[f"{name}_mean"] = round(mean(values), 1) if values else 0
-        numbers[f"{name}_max"] = max(values, default=0)
+    for name in ("history_documents", "query_words", "target_words"):
+        numbers[f"{name}_mean"] = round(sums[name] / number, 1) if number else 0
+        numbers[f"{name}_max"] = most.get(name, 0)
     return numbers
 
 
@@ -68,33 +103,71 @@ def _is_empty(example: Example, name: str) -> bool:
     return not getattr(example, name).strip()
 
 
-def _check_leaks(example: Example) -> list[str]:
+def _control(text: str) -> str:
+    token = _CONTROL_TOKEN.search(text)
+    return f"holds a control token, '{token[0]}'; it is read as text" if token else ""
+
+
+def _leaks(example: Example) -> Iterator[str]:
     """The target, or most of it, must not be readable in the user's own history."""
-    target, runs = _normalise(example.target), shingles(example.target)
-    problems = []
-    for index, document in enumerate(example.history if target else ()):
-        if target in _normalise(document.text):
-            problems.append(f"the target is inside its own history, in history[{index}]")
-        elif len(target.split()) >= 20:  # shorter ones share whole runs by chance
-            share = len(runs & shingles(document.text)) / len(runs)
-            if share > MAX_OVERLAP:
-                problems.append(f"{share:.0%} of the target is also in history[{index}]")
-    return problems
+    target, history = _normalise(example.target), example.history
+    words = len(target.split())
+    if not words or not history:
+        return
+    if words < RUN:  # no run of its own: look into every text
+        for index, document in enumerate(history):
+            if target in _normalise(document.text):
+                yield f"the target is inside its own history, in history[{index}]"
+        return
+    if isinstance(history, Selection):
+        shares = _runs_of(history.source).shares(example.target)[np.asarray(history.places)]
+    else:
+        shares = _runs_of(tuple(history)).shares(example.target)
+    for index in (shares > MAX_OVERLAP).nonzero()[0].tolist():
+        if shares[index] == 1 and target in _normalise(history[index].text):
+            yield f"the target is inside its own history, in history[{index}]"
+        elif words >= _LONG:
+            yield f"{shares[index]:.0%} of the target is also in history[{index}]"
 
 
-def _check_order(example: Example) -> list[str]:
-    problems = [
+@lru_cache(maxsize=8)
+def _runs_of(history: Source | tuple[Document, ...]) -> RunIndex:
+    """The examples of a user stand together and share their texts, so a few are kept."""
+    documents = history if isinstance(history, tuple) else history.writings.documents
+    return RunIndex([document.text for document in documents])
+
+
+def _later(example: Example) -> list[str]:
+    # of dates in the order of their text the last is later, if any is
+    newest = max((document.date for document in example.history), default="")
+    if not _is_later(newest, example.date):
+        return []
+    return [
         f"history[{index}] ({document.date}) is later than the target ({example.date})"
         for index, document in enumerate(example.history)
         if _is_later(document.date, example.date)
     ]
-    dated: list[tuple[int, Document]] = [(i, d) for i, d in enumerate(example.history) if d.date]
-    problems += [
-        f"the history is not in order: history[{i}] ({a.date}) comes before history[{j}] ({b.date})"
-        for (i, a), (j, b) in pairwise(dated)
-        if _is_later(a.date, b.date)
-    ]
-    return problems
+
+
+def _disordered(
+    documents: Sequence[Document],
+) -> Iterator[tuple[int, Document, int, Document]]:
+    """Two dated documents that follow each other, and their places, where the first is later."""
+    dated = [(i, d) for i, d in enumerate(documents) if d.date]
+    for (i, a), (j, b) in pairwise(dated):
+        if _is_later(a.date, b.date):
+            yield i, a, j, b
+
+
+def _empty_or_repeated(documents: Sequence[Document]) -> Iterator[tuple[int, int | None]]:
+    """The place of a document that is empty, or like an earlier one, and that one's place."""
+    first: dict[str, int] = {}
+    for index, document in enumerate(documents):
+        text = _normalise(document.text)
+        if not text:
+            yield index, None
+        elif (earlier := first.setdefault(text, index)) < index:
+            yield index, earlier
 
 
 def _is_later(first: str, second: str) -> bool:

@@ -1,47 +1,29 @@
 """The one schema of the data: a writing task of one user, and the texts they wrote before it."""
 
-import csv
 import difflib
 import json
 import random
-import re
-import sys
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass, fields
-from datetime import date as calendar_date
+from functools import cache, partial
+from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
+from flythinker.data.corpus import DOCUMENTS, Corpus, open_corpus
+from flythinker.data.document import Document as Document
+from flythinker.data.document import is_iso_date
+from flythinker.data.records import json_type, read_records
 from flythinker.errors import FlyThinkerError
-from flythinker.files import atomic_write
-
-_ISO_DATE = re.compile(r"(\d{4})(?:-(\d{2})(?:-(\d{2}))?)?")
-_JSON_NAMES = {str: "text", bool: "a boolean", int: "a number", float: "a number"} | {
-    list: "a list",
-    dict: "an object",
-    type(None): "null",
-}
-
-
-@dataclass(frozen=True, slots=True)
-class Document:
-    """One past text of a user; `date` is ISO `YYYY[-MM[-DD]]`, or empty when unknown.
-
-    >>> from flythinker import Document
-    >>> Document("The tide was out.", title="At the sea", date="2024-05").title
-    'At the sea'
-    """
-
-    text: str
-    title: str = ""
-    date: str = ""
+from flythinker.files import atomic_write, content_hash
 
 
 @dataclass(frozen=True, slots=True)
 class Example:
     """Write `target`, asked for by `query`, as the user who wrote `history` (oldest first).
 
-    `date` is the target's. The history never holds the target or anything later.
+    `date` is the target's. The history never holds the target or anything later; it is a tuple,
+    or a `Selection` of texts that are kept once for all examples of the user.
 
     >>> from flythinker import Document, Example
     >>> past = Document("The tide was out when we came down to the sea.", date="2024-05-01")
@@ -52,33 +34,63 @@ class Example:
     user_id: str
     query: str
     target: str
-    history: tuple[Document, ...]
+    history: Sequence[Document]
     date: str = ""
+
+
+Parse = Callable[[Any, str], Example]
+"""Makes an example of a record; the text says where it stands, for messages."""
 
 
 def read_examples(path: str | Path) -> list[Example]:
     """Read a `.jsonl`, `.json` (a list), `.csv` (history as JSON text) or `.parquet` file.
 
-    Every record is validated; equal documents are read into one object, because the examples
-    of a user repeat most of each other's history. Raises `FlyThinkerError` naming file, line
-    (row for parquet, item for a JSON list) and field of the first mistake.
+    Histories stand in the file, or in the `documents.parquet` beside it that it refers to (see
+    `corpus`). Every record is validated; equal documents are read into one object, because the
+    examples of a user repeat most of each other's history. Raises `FlyThinkerError` naming file,
+    line (row for parquet, item for a JSON list) and field of the first mistake.
     """
-    examples = []
+    return list(stream_examples(path))
+
+
+def stream_examples(path: str | Path) -> Iterator[Example]:
+    """The examples of a file one after another; raises as `read_examples`, when it comes to it."""
     for _, example in iterate_examples(path):
         if isinstance(example, FlyThinkerError):
             raise example
-        examples.append(example)
-    return examples
+        yield example
 
 
 def iterate_examples(path: str | Path) -> Iterator[tuple[int, Example | FlyThinkerError]]:
     """Yield the line and the example, or what is wrong with it, of every record of a file."""
-    documents: dict[Document, Document] = {}
+    parse = example_parser(path)
     for line, record in read_records(path):
         try:
-            yield line, _parse_example(record, f"{path}:{line}", documents)
+            yield line, parse(record, f"{path}:{line}")
         except FlyThinkerError as error:
             yield line, error
+
+
+def example_parser(path: str | Path) -> Parse:
+    """What makes an example of a record of the file, and where it stands, for messages."""
+    documents: dict[Document, Document] = {}
+    corpus = cache(partial(open_corpus, Path(path).parent / DOCUMENTS))
+    return partial(_parse_example, documents=documents, corpus=corpus)
+
+
+def refers_to(path: str | Path) -> Path | None:
+    """The file of documents that the examples of a file refer to; None if they hold their own."""
+    record = next((record for _, record in read_records(path)), None)
+    refers = isinstance(record, dict) and isinstance(record.get("history"), dict)
+    return Path(path).parent / DOCUMENTS if refers else None
+
+
+def data_hash(path: str | Path) -> str:
+    """SHA-256 of an example file, and of the documents beside it that it may refer to, in hex."""
+    documents = Path(path).parent / DOCUMENTS
+    if not documents.is_file():
+        return content_hash(path)
+    return sha256(f"{content_hash(path)} {content_hash(documents)}".encode()).hexdigest()
 
 
 def read_documents(path: str | Path) -> list[Document]:
@@ -96,7 +108,12 @@ def read_documents(path: str | Path) -> list[Document]:
 
 def sample_examples(examples: Sequence[Example], limit: int | None) -> list[Example]:
     """The first `limit` examples of a fixed shuffle (all of them: `None`), always the same."""
-    return random.Random(0).sample(examples, len(examples))[:limit]
+    return [examples[place] for place in sample_places(len(examples), limit)]
+
+
+def sample_places(count: int, limit: int | None) -> list[int]:
+    """Which of so many examples `sample_examples` takes, in its order."""
+    return random.Random(0).sample(range(count), count)[:limit]
 
 
 def least_bytes(examples: Iterable[Example]) -> int:
@@ -110,10 +127,20 @@ def least_bytes(examples: Iterable[Example]) -> int:
 
 
 def write_examples(path: str | Path, examples: Iterable[Example]) -> None:
-    """Write one JSON object a line; the file appears only once it is complete."""
+    """Write one JSON object a line, each with its whole history.
+
+    The file appears only once it is complete.
+    """
     with atomic_write(path) as file:
         for example in examples:
-            file.write(json.dumps(asdict(example), ensure_ascii=False) + "\n")
+            record = {
+                "user_id": example.user_id,
+                "query": example.query,
+                "target": example.target,
+                "history": [asdict(document) for document in example.history],
+                "date": example.date,
+            }
+            file.write(json.dumps(record, ensure_ascii=False) + "\n")
 
 
 def write_documents(path: str | Path, documents: Iterable[Document]) -> None:
@@ -123,79 +150,18 @@ def write_documents(path: str | Path, documents: Iterable[Document]) -> None:
             file.write(json.dumps(asdict(document), ensure_ascii=False) + "\n")
 
 
-def is_iso_date(text: str) -> bool:
-    """Whether `text` is a real calendar date `YYYY`, `YYYY-MM` or `YYYY-MM-DD`."""
-    match = _ISO_DATE.fullmatch(text)
-    if not match:
-        return False
-    year, month, day = (int(part or 1) for part in match.groups())
-    try:
-        calendar_date(year, month, day)
-    except ValueError:
-        return False
-    return True
-
-
-def json_type(value: Any) -> str:
-    """The name of a value's JSON type, for messages: text, null, a number, a list, …"""
-    return _JSON_NAMES.get(type(value), type(value).__name__)
-
-
-def read_records(path: str | Path) -> Iterator[tuple[int, Any]]:
-    """Yield line and raw record of a file; a line that is not JSON yields its `FlyThinkerError`."""
-    path = Path(path)
-    if not path.is_file():
-        raise FlyThinkerError(f"{path}: no such file")
-    match path.suffix.lower():
-        case ".parquet":
-            import pyarrow.parquet
-
-            yield from enumerate(pyarrow.parquet.read_table(path).to_pylist(), start=1)
-        case ".csv":
-            with path.open(encoding="utf-8", newline="") as file:
-                csv.field_size_limit(sys.maxsize)  # a history is longer than csv's 128 kB
-                reader = csv.DictReader(file)
-                for row in reader:
-                    where = f"{path}:{reader.line_num}: field 'history'"
-                    parsed = {"history": _json(row["history"], where)} if "history" in row else {}
-                    yield reader.line_num, row | parsed
-        case ".json":
-            records = _json(path.read_text(encoding="utf-8"), str(path))
-            if isinstance(records, FlyThinkerError):
-                raise records
-            if not isinstance(records, list):
-                raise FlyThinkerError(f"{path}: expected a list of examples; use .jsonl for lines")
-            yield from enumerate(records, start=1)
-        case ".jsonl":
-            yield from read_json_lines(path)
-        case suffix:
-            raise FlyThinkerError(
-                f"{path}: cannot read '{suffix}' files; use .jsonl, .json, .csv or .parquet"
-            )
-
-
-def read_json_lines(path: Path) -> Iterator[tuple[int, Any]]:
-    """What `read_records` yields of a .jsonl file, whatever this one is called."""
-    with path.open(encoding="utf-8") as file:
-        for number, line in enumerate(file, start=1):
-            if line.strip():
-                yield number, _json(line, f"{path}:{number}")
-
-
-def _json(text: str, where: str) -> Any:
-    try:
-        return json.loads(text)
-    except json.JSONDecodeError as error:
-        return FlyThinkerError(f"{where}: not valid JSON: {error.msg} at column {error.colno}")
-
-
-def _parse_example(record: Any, where: str, documents: dict[Document, Document]) -> Example:
+def _parse_example(
+    record: Any, where: str, documents: dict[Document, Document], corpus: Callable[[], Corpus]
+) -> Example:
     if isinstance(record, FlyThinkerError):
         raise record
     record = _check_object(record, Example, where, "")
     history = record["history"]
     if isinstance(history, FlyThinkerError):
         raise history
+    if isinstance(history, dict):
+        selection = corpus().select(record["user_id"], history, where)
+        return Example(**record | {"history": selection})
     if not isinstance(history, list):
         raise FlyThinkerError(
             f"{where}: field 'history': expected a list, got {json_type(history)}"

@@ -4,7 +4,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from flythinker.data.example import Document, Example
-from flythinker.data.passages import examples_by_occasion, temporal_split
+from flythinker.data.occasions import examples_by_occasion
+from flythinker.data.passages import temporal_split
 from flythinker.data.sources.read import read_folder, read_path
 from flythinker.data.sources.reading import Reading
 from flythinker.errors import FlyThinkerError

@@ -14,9 +14,12 @@ _LETTER = re.compile(r"[^\W\d_]")
 _LATIN = re.compile("[A-Za-z\u00aa-\u024f\u1e00-\u1eff]")
 _WORD = re.compile(r"[a-z]+")
 # Words that English is full of and other languages in Latin letters are not.
-_ENGLISH = re.compile(
-    r"\b(?:the|of|and|that|with|for|this|from|have|are|was|were|be|been|by|which|it|its|not|they"
-    r"|their|our|has|will|you|your)\b"
+_ENGLISH = frozenset(
+    {
+        *("the", "of", "and", "that", "with", "for", "this", "from", "have", "are", "was", "were"),
+        *("be", "been", "by", "which", "it", "its", "not", "they", "their", "our", "has", "will"),
+        *("you", "your"),
+    }
 )
 _FEW_WORDS = 4  # of fewer in Latin letters (names, a heading) a guess is often wrong
 _ENGLISH_SHARE = 0.15  # of all words; English prose has about 0.3
@@ -34,7 +37,7 @@ _SCRIPTS = (
 )
 
 
-@lru_cache(maxsize=50_000)
+@lru_cache(maxsize=8_192)
 def language_of(text: str) -> str:
     """ISO 639 code of a text's language; empty where unknown, and then in Latin letters.
 
@@ -42,6 +45,8 @@ def language_of(text: str) -> str:
     most texts of a few words, are unknown.
     """
     sample = text[:_READ]
+    if sample.isascii():
+        return _latin_language(sample)
     letters = len(_LETTER.findall(sample))
     latin = len(_LATIN.findall(sample))
     if 2 * latin >= letters:
@@ -55,7 +60,7 @@ def language_of(text: str) -> str:
 
 def _latin_language(text: str) -> str:
     words = _WORD.findall(text.lower())
-    english = len(_ENGLISH.findall(text.lower()))
+    english = sum(word in _ENGLISH for word in re.findall(r"\w+", text.lower()))
     if len(words) < _FEW_WORDS:
         return ""
     if english >= _ENGLISH_SHARE * len(words):

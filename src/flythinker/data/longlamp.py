@@ -8,7 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, get_args
 
-from flythinker.data.example import Document, Example, json_type, read_records
+from flythinker.data.example import Document, Example
+from flythinker.data.records import json_type, read_records
 from flythinker.errors import FlyThinkerError
 from flythinker.progress import in_terminal, track
 

@@ -1,11 +1,14 @@
 """Files of outputs: what was written to each example of a data file, one record an example."""
 
 import json
+from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
+from textwrap import shorten
 from typing import Any
 
-from flythinker.data.example import Example, read_json_lines, read_records
+from flythinker.data.example import Example
+from flythinker.data.records import read_json_lines, read_records
 from flythinker.errors import FlyThinkerError
 from flythinker.files import atomic_write
 
@@ -36,7 +39,9 @@ def write_outputs(out: Path, examples: Sequence[Example], outputs: Sequence[str]
 
 
 def read_outputs(path: Path, examples: Sequence[Example]) -> list[str]:
-    """The outputs of a generated file or folder of shards, checked to be about these examples.
+    """The outputs of a file or folder of shards, each with the example that it is about.
+
+    They are matched by user and query, in whatever order they stand.
 
     Raises:
         FlyThinkerError: naming the first line that is not about its example.
@@ -52,20 +57,31 @@ def read_outputs(path: Path, examples: Sequence[Example]) -> list[str]:
             f"{path}: {len(records)} outputs for {len(examples)} examples; "
             "generate and evaluate the same data with the same --limit"
         )
-    outputs = []
-    for (where, record), example in zip(records, examples, strict=True):
+    written: dict[tuple[str, str], deque[str]] = {}
+    wanted = {(example.user_id, example.query) for example in examples}
+    for where, record in records:
         if isinstance(record, FlyThinkerError):
             raise record
         try:
-            about = (record["user_id"], record["query"])
-            outputs.append(record["output"])
+            about, output = (record["user_id"], record["query"]), record["output"]
+            known = about in wanted
         except (KeyError, TypeError) as error:
             raise FlyThinkerError(f"{where}: not an output line: {error}") from None
-        if about != (example.user_id, example.query):
+        if not known:
             raise FlyThinkerError(
                 f"{where}: is about another example than the data's (user {about[0]}); "
                 "generate and evaluate the same data with the same --limit"
             )
+        written.setdefault(about, deque()).append(output)
+    outputs = []
+    for example in examples:  # of the same user and query in turn
+        left = written.get((example.user_id, example.query))
+        if not left:
+            raise FlyThinkerError(
+                f"{path}: no output for user {example.user_id}, '{shorten(example.query, 60)}', or "
+                "fewer of them than the data has such examples"
+            )
+        outputs.append(left.popleft())
     return outputs
 
 

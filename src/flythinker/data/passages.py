@@ -5,34 +5,33 @@ given its heading, topic words and first sentence, from the passages of strictly
 the same author: what a person starting to write the next part would have at hand.
 """
 
+import heapq
 import math
 import re
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
-from itertools import groupby
 
-from flythinker.data.example import Document, Example
+import numpy as np
+from numpy.typing import NDArray
+
+from flythinker.data.document import Document
+from flythinker.data.example import Example
 from flythinker.data.language import language_of
 from flythinker.data.sentences import sentence_ends, split_sentences
-from flythinker.data.words import (
-    count_words,
-    is_unspaced,
-    plain_words,
-    split_words,
-    stop_words,
-)
-from flythinker.progress import track
+from flythinker.data.words import count_words, is_unspaced, split_words, stop_words
 
 MIN_WORDS, MAX_WORDS = 150, 420
 MIN_TARGET_WORDS = 60
 MAX_BEGINNING_WORDS = 100
 TOPIC_WORDS = 5
-_SHINGLE = 8
 _BULLET = re.compile(r"(?:[-*•·]|--|\(?[\divx]{1,4}[.)])\s")
 _PARAGRAPH_END = re.compile(r"\n\s*\n|\n(?=\s*[-*•·]\s)")
 _WORD = re.compile(r"[^\W\d_]{4,}")
+
+TopicCounts = tuple[list[str], list[int]]
+"""Words of a text, and how often each stands in it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,60 +59,45 @@ def is_bullets(passage: Passage) -> bool:
     return sum(bool(_BULLET.match(line)) for line in lines) > len(lines) / 2
 
 
-@lru_cache(maxsize=20_000)
-def shingles(text: str) -> frozenset[int]:
-    """Hashes of all runs of 8 words, letters and digits only: what near-duplicates share."""
-    words = plain_words(text)
-    runs = max(1, len(words) - _SHINGLE + 1)
-    return frozenset(hash(tuple(words[start : start + _SHINGLE])) for start in range(runs))
+def count_topics(text: str) -> TopicCounts:
+    """The words of a text that may be its topics, and how often each stands in it."""
+    counts = Counter(_topics(text))
+    return list(counts), list(counts.values())
 
 
-def topic_words(texts: Sequence[str]) -> list[list[str]]:
+class TopicTable:
+    """The words of many texts by numbers: the words themselves would fill the memory."""
+
+    def __init__(self) -> None:
+        self._numbers: dict[str, int] = {}
+        self._rows: list[tuple[NDArray[np.int32], NDArray[np.int32]]] = []
+
+    def add(self, topics: TopicCounts) -> int:
+        """Add a text; returns its row."""
+        words, counts = topics
+        numbers = [self._numbers.setdefault(word, len(self._numbers)) for word in words]
+        self._rows.append((np.array(numbers, dtype=np.int32), np.array(counts, dtype=np.int32)))
+        return len(self._rows) - 1
+
+    def ranked(self, rows: Sequence[int]) -> list[list[str]]:
+        """For the text of each row its `TOPIC_WORDS` words of highest TF-IDF over these texts."""
+        every = list(self._numbers)
+        documents = np.zeros(len(every), dtype=np.int64)
+        for row in rows:
+            documents[self._rows[row][0]] += 1  # a word is there once
+        idf = [math.log((1 + len(rows)) / (1 + n)) + 1 for n in documents.tolist()]
+        ranked = []
+        for row in rows:
+            numbers, counts = (array.tolist() for array in self._rows[row])
+            scores = [(-n * idf[i], every[i]) for i, n in zip(numbers, counts, strict=True)]
+            ranked.append([word for _, word in heapq.nsmallest(TOPIC_WORDS, scores)])
+        return ranked
+
+
+def topic_words(texts: Iterable[str]) -> list[list[str]]:
     """For each text its `TOPIC_WORDS` words of highest TF-IDF over `texts`, lower case."""
-    counts = [Counter(_topics(text)) for text in texts]
-    documents = Counter(word for count in counts for word in count)
-    idf = {word: math.log((1 + len(texts)) / (1 + n)) + 1 for word, n in documents.items()}
-    return [
-        sorted(count, key=lambda word: (-count[word] * idf[word], word))[:TOPIC_WORDS]
-        for count in counts
-    ]
-
-
-def examples_by_occasion(
-    writings: Mapping[str, Sequence[Document]],
-    *,
-    keep: Callable[[Passage], bool] = lambda passage: True,
-    keep_first: bool = False,
-) -> dict[str, list[list[Example]]]:
-    """Build every author's examples, one list per date of writing, oldest first.
-
-    Texts of the same date are one occasion, so that a history is strictly earlier than its
-    target. `keep` filters passages; near-duplicates (over half of the 8-word runs seen before)
-    are dropped everywhere. An author's first occasion has no history and is left out unless
-    `keep_first`.
-    """
-    seen: set[int] = set()
-    rows: list[tuple[str, Document, Passage]] = []
-    for author, documents in track(sorted(writings.items()), "Cutting texts", transient=True):
-        for document in sorted(documents, key=lambda d: d.date):
-            for passage in filter(keep, cut_passages(document.text)):
-                runs = shingles(passage.text)
-                if not is_bullets(passage) and len(runs & seen) <= len(runs) / 2:
-                    rows.append((author, document, passage))
-                seen |= runs
-    topics = iter(topic_words([passage.text for _, _, passage in rows]))
-
-    occasions: dict[str, list[list[Example]]] = {}
-    for author, author_rows in groupby(rows, key=lambda row: row[0]):
-        history: tuple[Document, ...] = ()
-        occasions[author] = []
-        for date, group in groupby(author_rows, key=lambda row: row[1].date):
-            made = [(document, passage, next(topics)) for _, document, passage in group]
-            examples = [e for parts in made if (e := ask_for(author, *parts, history))]
-            if examples and (history or keep_first):
-                occasions[author].append(examples)
-            history += tuple(Document(p.text, d.title, date) for d, p, _ in made)
-    return occasions
+    table = TopicTable()
+    return table.ranked([table.add(count_topics(text)) for text in texts])
 
 
 def temporal_split(occasions: Mapping[str, list[list[Example]]]) -> dict[str, list[Example]]:
@@ -131,68 +115,85 @@ def temporal_split(occasions: Mapping[str, list[list[Example]]]) -> dict[str, li
     return splits
 
 
+@dataclass(frozen=True, slots=True)
+class Opening:
+    """How a passage begins, which is told to who asks for it, and the rest, which is asked for."""
+
+    beginning: str
+    rest: str
+
+
+def opening_of(text: str) -> Opening | None:
+    """Cut a passage's first sentence off; None when it is long or leaves too little to write."""
+    ends = sentence_ends(text)
+    # "Third." or "Thank you." begins nothing: take sentences until there are five words.
+    end = next((end for end in ends if count_words(text[:end]) >= 5), ends[-1])
+    beginning, rest = " ".join(text[:end].split()), text[end:].strip()
+    if count_words(beginning) > MAX_BEGINNING_WORDS or count_words(rest) < MIN_TARGET_WORDS:
+        return None
+    return Opening(beginning, rest)
+
+
+def ask(document: Document, heading: str, topics: Sequence[str], opening: Opening) -> str:
+    """What asks for the rest of a passage of a document, whose text is not read."""
+    date = f" ({document.date})" if document.date else ""
+    under = f', under the heading "{heading}"' if heading else ""
+    return (
+        f'Write the next part of "{document.title}"{date}{under}, '
+        f"about {', '.join(topics)}, beginning with: {opening.beginning}"
+    )
+
+
 def ask_for(
     author: str,
     document: Document,
     passage: Passage,
-    topics: list[str],
-    history: tuple[Document, ...],
+    topics: Sequence[str],
+    history: Sequence[Document],
 ) -> Example | None:
-    """The example that asks for `passage` of `document`, whose text is not read.
-
-    None when the first sentence, which is given, is long or leaves too little to write.
-    """
-    ends = sentence_ends(passage.text)
-    # "Third." or "Thank you." begins nothing: take sentences until there are five words.
-    end = next((end for end in ends if count_words(passage.text[:end]) >= 5), ends[-1])
-    beginning, target = " ".join(passage.text[:end].split()), passage.text[end:].strip()
-    if count_words(beginning) > MAX_BEGINNING_WORDS or count_words(target) < MIN_TARGET_WORDS:
+    """The example that asks for `passage` of `document`; None where `opening_of` gives none."""
+    opening = opening_of(passage.text)
+    if opening is None:
         return None
-    date = f" ({document.date})" if document.date else ""
-    heading = f', under the heading "{passage.heading}"' if passage.heading else ""
-    query = (
-        f'Write the next part of "{document.title}"{date}{heading}, '
-        f"about {', '.join(topics)}, beginning with: {beginning}"
-    )
-    return Example(author, query, target, history, document.date)
+    query = ask(document, passage.heading, topics, opening)
+    return Example(author, query, opening.rest, history, document.date)
 
 
 def _cut(text: str, min_words: int, max_words: int) -> Iterator[Passage]:
-    heading, current = "", list[str]()  # sentences; "\n\n" before the first of a paragraph
-
-    def words(pieces: list[str]) -> int:
-        return sum(count_words(piece) for piece in pieces)
+    heading = ""
+    current = list[str]()  # sentences; "\n\n" before the first of a paragraph
+    words = list[int]()  # of each
 
     for paragraph in _PARAGRAPH_END.split(text.strip()):
         paragraph = re.sub(r"\s*\n\s*", " ", paragraph).strip()
         if _is_heading(paragraph):
-            if words(current) >= min_words:
+            if sum(words) >= min_words:
                 yield Passage("".join(current).strip(), heading)
-                current = []
+                current, words = [], []
             if not current:
                 heading = paragraph.strip("# .")
                 continue
         for index, sentence in enumerate(split_sentences(paragraph)):
             space = "" if is_unspaced(sentence[0]) else " "
-            piece = (space if index else "\n\n") + sentence
-            if words([*current, piece]) > max_words:
-                cut = _best_cut([*current, piece], min_words)
-                if min_words <= words(current[:cut]) <= max_words:
+            current.append((space if index else "\n\n") + sentence)
+            words.append(count_words(current[-1]))
+            if sum(words) > max_words:
+                cut = _best_cut(current, words, min_words)
+                if min_words <= sum(words[:cut]) <= max_words:
                     yield Passage("".join(current[:cut]).strip(), heading)
                     heading = ""
-                current = current[cut:]
-            current.append(piece)
-    if min_words <= words(current) <= max_words:
+                current, words = current[cut:], words[cut:]
+    if min_words <= sum(words) <= max_words:
         yield Passage("".join(current).strip(), heading)
 
 
-def _best_cut(pieces: list[str], min_words: int) -> int:
+def _best_cut(pieces: list[str], words: list[int], min_words: int) -> int:
     """The last paragraph start with a long enough passage before it, else the last sentence's."""
     total, best = 0, len(pieces) - 1
     for index, piece in enumerate(pieces):
         if piece.startswith("\n") and total >= min_words:
             best = index
-        total += count_words(piece)
+        total += words[index]
     return best
 
 

@@ -7,18 +7,24 @@ history is seven harmless tokens and cannot end the message.
 
 import logging
 import re
-from bisect import bisect_right
-from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Sequence
+from dataclasses import dataclass
 from functools import cache, partial
 from typing import Literal
 
 from jinja2 import TemplateError
 from transformers import PreTrainedTokenizerBase
 
-from flythinker.data.example import Document, Example
+from flythinker.data.document import Document
+from flythinker.data.example import Example
+from flythinker.data.profile import (
+    PROFILE_HEADER,
+    Cut,
+    cut_to_tokens,
+    fit_profile,
+    render_document,
+)
 from flythinker.data.retrieval import RetrievalMethod, retrieve
-from flythinker.data.sentences import sentence_ends
 from flythinker.data.template import settled_template
 from flythinker.errors import FlyThinkerError
 from flythinker.progress import track
@@ -26,7 +32,6 @@ from flythinker.progress import track
 logger = logging.getLogger(__name__)
 
 _SUMMARY_HEADER = "How I write:"
-_PROFILE_HEADER = "Texts I wrote before, the most relevant first:"
 _QUERY_HEADER = "Now write as I would, in my own style."
 _PLACEHOLDER = "\ue000{}\ue001"  # private-use characters: in no template
 _PLACEHOLDERS = re.compile("\ue000([0-9]+)\ue001")
@@ -36,8 +41,12 @@ _PLACEHOLDERS = re.compile("\ue000([0-9]+)\ue001")
 class PromptConfig:
     """How a prompt is made. The budgets are in tokens; each text is cut at a sentence end.
 
-    With `reasoner_k` the Reasoner gets a prompt of its own, of up to `reasoner_k` past texts in
-    `reasoner_profile_tokens` (default: `profile_tokens`), while the Generator reads `k`.
+    Of a past text that does not fit, `cut` keeps the sentences most `relevant` to the query, or
+    the `beginning`, which may be none; default: `beginning`, as of models trained before there
+    was a choice. `encoder` is the sentence encoder of `dense` retrieval, a folder or hub name such
+    as a multilingual one; default: MiniLM. With `reasoner_k` the Reasoner gets a prompt of its
+    own, of up to `reasoner_k` past texts in `reasoner_profile_tokens` (default: `profile_tokens`),
+    while the Generator reads `k`.
 
     >>> from flythinker import PromptConfig
     >>> PromptConfig(k=2, profile_tokens=400).retrieval
@@ -52,6 +61,8 @@ class PromptConfig:
     system: str | None = None
     reasoner_k: int | None = None
     reasoner_profile_tokens: int | None = None
+    cut: Cut | None = None
+    encoder: str | None = None
 
 
 @dataclass(frozen=True)
@@ -84,6 +95,7 @@ def build_prompt(
     config: PromptConfig,
     summary: str = "",
     earlier: Sequence[Turn] = (),
+    ranked: Sequence[Document] | None = None,
 ) -> Prompt:
     """Retrieve, cut to the budgets and tokenise, with the chat template of `settled_template`.
 
@@ -98,7 +110,8 @@ def build_prompt(
     'It snowed.<|im_end|>'
 
     `summary` is something said of the user's writing as a whole; it stands before the profile.
-    `earlier` is what was said before the query, whole; see `message_ids`.
+    `earlier` is what was said before the query, whole; see `message_ids`. `ranked` are the past
+    texts as `ranked_texts` gives them, where that was done before.
 
     Raises:
         FlyThinkerError: the tokenizer's chat template refuses the messages.
@@ -106,9 +119,11 @@ def build_prompt(
 
     tokenize = partial(text_ids, tokenizer)
 
+    if ranked is None:
+        ranked = ranked_texts(example, config)
+
     def profile(k: int, budget: int) -> tuple[Document, ...]:
-        relevant = retrieve(example.history, example.query, k, config.retrieval)
-        return _fit_profile(relevant, budget, tokenize)
+        return fit_profile(ranked[: max(k, 0)], budget, tokenize, example.query, config.cut)
 
     query = cut_to_tokens(example.query.strip(), config.query_tokens, tokenize)
     if len(query) < len(example.query.strip()):
@@ -130,6 +145,12 @@ def build_prompt(
     if target and response == target:
         response_ids.append(end_of_turn_id(tokenizer))
     return Prompt(prompt(documents), response_ids, documents, reasoner_ids)
+
+
+def ranked_texts(example: Example, config: PromptConfig) -> list[Document]:
+    """The past texts that a prompt may show, best first: as many as either part reads."""
+    k = max(config.k, config.reasoner_k or 0)
+    return retrieve(example.history, example.query, k, config.retrieval, config.encoder)
 
 
 def build_prompts(
@@ -169,21 +190,6 @@ def message_ids(
     return ids
 
 
-def cut_to_tokens(text: str, budget: int, tokenize: Callable[[str], Sequence[int]]) -> str:
-    """The longest beginning of `text` of at most `budget` tokens that ends with a sentence.
-
-    Where not even one sentence fits it ends with a word, and failing that with a character.
-    """
-    if len(tokenize(text)) <= budget:
-        return text
-    word_ends = (match.end() for match in re.finditer(r"\S+", text))
-    return (
-        _longest_prefix(text, sentence_ends(text), budget, tokenize)
-        or _longest_prefix(text, word_ends, budget, tokenize)
-        or _longest_prefix(text, range(1, len(text)), budget, tokenize)
-    )
-
-
 def end_of_turn_id(tokenizer: PreTrainedTokenizerBase) -> int:
     """The id that the chat template closes an assistant turn with, else the tokenizer's EOS."""
     turns = [
@@ -198,37 +204,11 @@ def end_of_turn_id(tokenizer: PreTrainedTokenizerBase) -> int:
     return _eos(tokenizer)
 
 
-def _fit_profile(
-    documents: Sequence[Document], budget: int, tokenize: Callable[[str], Sequence[int]]
-) -> tuple[Document, ...]:
-    """Keep the most relevant documents that fit; cut the first that does not, drop the rest."""
-
-    def size(document: Document) -> int:
-        return len(tokenize(_render_document(document)))
-
-    kept: list[Document] = []
-    left = budget - len(tokenize(_PROFILE_HEADER))
-    for document in documents:
-        if (tokens := size(document)) > left:
-            cuts = [replace(document, text=document.text[:n]) for n in sentence_ends(document.text)]
-            if fitting := bisect_right(cuts, left, key=size):
-                kept.append(cuts[fitting - 1])
-            break
-        kept.append(document)
-        left -= tokens
-    return tuple(kept)
-
-
 def _render_message(summary: str, documents: Sequence[Document], query: str) -> str:
     known = [f"{_SUMMARY_HEADER}\n{summary.strip()}"] if summary.strip() else []
     if documents:
-        known.append(_PROFILE_HEADER + "".join(map(_render_document, documents)))
+        known.append(PROFILE_HEADER + "".join(map(render_document, documents)))
     return "\n\n".join([*known, f"{_QUERY_HEADER}\n{query}"]) if known else query
-
-
-def _render_document(document: Document) -> str:
-    caption = f"{document.title} ({document.date})" if document.date else document.title
-    return "\n\n" + (f"# {caption.strip()}\n" if caption else "") + document.text.strip()
 
 
 def _render_turns(
@@ -259,14 +239,6 @@ def _render_turns(
 
 def _control_ids(tokenizer: PreTrainedTokenizerBase, text: str) -> list[int]:
     return tokenizer(text, add_special_tokens=False)["input_ids"]
-
-
-def _longest_prefix(
-    text: str, ends: Iterable[int], budget: int, tokenize: Callable[[str], Sequence[int]]
-) -> str:
-    ends = list(ends)
-    fitting = bisect_right(ends, budget, key=lambda end: len(tokenize(text[:end])))
-    return text[: ends[fitting - 1]] if fitting else ""
 
 
 def _eos(tokenizer: PreTrainedTokenizerBase) -> int:

@@ -13,7 +13,8 @@ _ABBREVIATION = re.compile(
     r"|\b[A-Z](?:\.[A-Z])*|\b[IVX]+)\.$"
 )
 _LOWER_NEXT = re.compile(r"\s+[a-z]")
-_END = re.compile(r"""[.!?…]+["'”’)\]]*(?=\s|$)|[。！？]["”’」』）]*|(?=\s*\n\s*\n)""")
+_END = re.compile(r"""[.!?…]+["'”’)\]]*(?=\s|$)|[。！？]["”’」』）]*""")
+_PARAGRAPH_END = re.compile(r"(?=\s*\n\s*\n)")
 _BLANK_LINE = re.compile(r"\s*\n\s*\n")
 _LINE_BREAK = re.compile(r"(?<!\n)\n(?!\s*\n)")
 # An initial or an ordinal ("am 3. Mai"), at which ICU ends a sentence before a capital letter.
@@ -62,7 +63,8 @@ def _breaks(text: str, locale: str) -> Iterator[int]:
 
 
 def _english_ends(text: str) -> list[int]:
-    ends = []
+    blank = _PARAGRAPH_END.finditer(text) if "\n" in text else ()  # slow: it looks everywhere
+    ends = [match.start() for match in blank if match.start()]
     for match in _END.finditer(text):
         end = match.end()
         abbreviated = match.group().endswith(".") and (

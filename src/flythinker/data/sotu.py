@@ -12,7 +12,8 @@ from pathlib import Path
 from typing import Literal
 
 from flythinker.data.example import Document, Example
-from flythinker.data.passages import Passage, examples_by_occasion, temporal_split
+from flythinker.data.occasions import examples_by_occasion
+from flythinker.data.passages import Passage, temporal_split
 from flythinker.data.typography import plain_letters
 from flythinker.errors import FlyThinkerError
 

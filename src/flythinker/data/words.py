@@ -30,7 +30,7 @@ _STEMMERS = {
 
 def is_unspaced(text: str) -> bool:
     """Whether words of `text` stand without spaces between them."""
-    return _ANY_UNSPACED.search(text) is not None
+    return not text.isascii() and _ANY_UNSPACED.search(text) is not None
 
 
 def split_words(text: str, language: str = "und") -> list[str]:
@@ -50,7 +50,7 @@ def plain_words(text: str) -> list[str]:
     return split_words(text.lower()) if is_unspaced(text) else re.findall(r"\w+", text.lower())
 
 
-@lru_cache(maxsize=50_000)
+@lru_cache(maxsize=8_192)
 def search_terms(text: str, language: str) -> tuple[str, ...]:
     """What a text is found by: stems without stop words, and pairs of unspaced letters.
 

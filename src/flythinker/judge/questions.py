@@ -7,7 +7,7 @@ from hashlib import sha256
 from typing import Any
 
 from flythinker.data.example import Example
-from flythinker.data.prompt import cut_to_tokens
+from flythinker.data.profile import cut_to_tokens
 from flythinker.data.retrieval import retrieve
 from flythinker.reporting.templates import template
 

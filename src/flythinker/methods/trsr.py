@@ -9,11 +9,11 @@ from transformers import PreTrainedTokenizerBase
 
 from flythinker.data.batch import Row, encode_prompt
 from flythinker.data.example import Document, Example
+from flythinker.data.profile import cut_to_tokens
 from flythinker.data.prompt import (
     Prompt,
     PromptConfig,
     build_prompt,
-    cut_to_tokens,
     message_ids,
     text_ids,
 )

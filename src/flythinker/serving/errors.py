@@ -51,3 +51,7 @@ class RateLimited(Refused):
             code="rate_limit_exceeded",
             retry_after=retry_after,
         )
+
+
+class DocumentGone(Exception):
+    """A document was deleted while a prompt was being made of it: make it anew."""

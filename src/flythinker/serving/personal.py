@@ -1,12 +1,16 @@
 """Prompts from conversations and users' past texts, by the code that training uses."""
 
 import copy
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
-from threading import Lock
+from queue import Empty, SimpleQueue
 
-from flythinker.data.example import Document, Example
-from flythinker.data.prompt import Prompt, Turn, build_prompt
+from transformers import PreTrainedTokenizerBase
+
+from flythinker.data.document import Document
+from flythinker.data.example import Example
+from flythinker.data.prompt import Prompt, Turn, build_prompt, ranked_texts
 from flythinker.errors import FlyThinkerError
 from flythinker.generation.backends.protocol import Engine
 from flythinker.serving.errors import BadRequest
@@ -24,10 +28,7 @@ class Prompter:
         self.context_length = engine.context_length
         self.vocabulary = len(engine.tokenizer)
         self._config = replace(engine.prompt_config, query_tokens=engine.context_length)
-        # A tokenizer is told by a switch in itself whether "<|im_end|>" in a text is a control
-        # token: it must not be shared with another thread that sets the switch meanwhile.
-        self._tokenizer = copy.deepcopy(engine.tokenizer)
-        self._lock = Lock()
+        self._tokenizers = _Tokenizers(engine.tokenizer)
 
     def personal(
         self,
@@ -50,10 +51,11 @@ class Prompter:
             config = replace(config, k=history_k)
         elif history_k is not None:
             config = replace(config, reasoner_k=history_k, k=min(config.k, history_k))
-        example = Example("user", query, "", tuple(history))
+        example = Example("user", query, "", history)
         try:
-            with self._lock:
-                prompt = build_prompt(example, self._tokenizer, config, earlier=earlier)
+            ranked = ranked_texts(example, config)  # of a long history that takes a while
+            with self._tokenizers.one() as tokenizer:
+                prompt = build_prompt(example, tokenizer, config, earlier=earlier, ranked=ranked)
         except FlyThinkerError as error:
             raise BadRequest(str(error), param="messages", code="invalid_messages") from error
         self.room(prompt)
@@ -65,16 +67,16 @@ class Prompter:
         Raises:
             BadRequest: it is empty, or too long.
         """
-        with self._lock:
-            ids = self._tokenizer(text)["input_ids"]
+        with self._tokenizers.one() as tokenizer:
+            ids = tokenizer(text)["input_ids"]
         return self.verbatim(ids)
 
     def text(self, query: str | list[int]) -> str:
         """The query as text."""
         if isinstance(query, str):
             return query
-        with self._lock:
-            return str(self._tokenizer.decode(query, skip_special_tokens=True))
+        with self._tokenizers.one() as tokenizer:
+            return str(tokenizer.decode(query, skip_special_tokens=True))
 
     def verbatim(self, ids: list[int]) -> Prompt:
         """A prompt that is already tokens.
@@ -106,3 +108,28 @@ class Prompter:
                 code="context_length_exceeded",
             )
         return min(left, self._config.response_tokens) if wanted is None else wanted
+
+
+class _Tokenizers:
+    """Copies of one tokenizer, as many as are in use at the same time.
+
+    A tokenizer is told by a switch in itself whether "<|im_end|>" in a text is a control token: it
+    must not be shared with another thread that sets the switch meanwhile. None waits for another.
+    """
+
+    def __init__(self, tokenizer: PreTrainedTokenizerBase) -> None:
+        self._pristine = copy.deepcopy(tokenizer)  # which nobody uses
+        self._free: SimpleQueue[PreTrainedTokenizerBase] = SimpleQueue()
+        self._free.put(copy.deepcopy(tokenizer))
+
+    @contextmanager
+    def one(self) -> Iterator[PreTrainedTokenizerBase]:
+        """A copy that is the caller's alone inside."""
+        try:
+            tokenizer = self._free.get_nowait()
+        except Empty:
+            tokenizer = copy.deepcopy(self._pristine)
+        try:
+            yield tokenizer
+        finally:
+            self._free.put(tokenizer)

@@ -13,7 +13,7 @@ from flythinker.data.example import Document
 from flythinker.data.prompt import Prompt, Turn
 from flythinker.generation.backends.protocol import Engine, Piece, Pieces, Task, TokenLogprob
 from flythinker.generation.sampling import Sampling
-from flythinker.serving.errors import BadRequest
+from flythinker.serving.errors import BadRequest, DocumentGone
 from flythinker.serving.ops.metrics import Metrics
 from flythinker.serving.personal import Prompter
 from flythinker.serving.storage.store import Store
@@ -198,16 +198,20 @@ class WritingService:
 
     def _prompts(
         self, tenant: str, requests: Sequence[WritingRequest]
-    ) -> tuple[list[Prompt], list[list[Document]]]:
+    ) -> tuple[list[Prompt], list[Sequence[Document]]]:
         """The prompt of each request, and all past texts of its user, who is ever the tenant's."""
-        histories: dict[str | None, list[Document]] = {None: []}
-        for request in requests:
-            if request.user is not None and request.user not in histories:
-                histories[request.user] = self._store.history(tenant, request.user) or []
-        prompts = [self._prompt(request, histories[request.user]) for request in requests]
-        return prompts, [histories[request.user] for request in requests]
+        while True:
+            histories: dict[str | None, Sequence[Document]] = {None: []}
+            for request in requests:
+                if request.user is not None and request.user not in histories:
+                    histories[request.user] = self._store.past(tenant, request.user) or []
+            try:
+                prompts = [self._prompt(request, histories[request.user]) for request in requests]
+            except DocumentGone:
+                continue
+            return prompts, [histories[request.user] for request in requests]
 
-    def _prompt(self, request: WritingRequest, history: list[Document]) -> Prompt:
+    def _prompt(self, request: WritingRequest, history: Sequence[Document]) -> Prompt:
         if not isinstance(request.query, str):
             return self._prompter.verbatim(request.query)
         if request.echo:

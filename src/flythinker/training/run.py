@@ -17,6 +17,7 @@ from flythinker.data.batch import Collator, Row, encode
 from flythinker.data.encoded import encode_file
 from flythinker.data.example import Example, read_examples, sample_examples
 from flythinker.data.prompt import PromptConfig
+from flythinker.data.rows import Rows
 from flythinker.disk import named_when_full
 from flythinker.errors import FlyThinkerError
 from flythinker.model_folder import load_tokenizer, read_training, save_model_folder
@@ -201,14 +202,14 @@ def last_checkpoint(output: Path) -> Path | None:
 
 def load_rows(
     config: RunConfig, tokenizer: PreTrainedTokenizerBase, encode: Encode = encode
-) -> tuple[list[Row], list[Row] | None]:
+) -> tuple[Sequence[Row], Sequence[Row] | None]:
     """Encoded training and validation examples.
 
     Rows of the ordinary `encode` are kept in the user's cache, see `encode_file`.
     """
     data = config.data
 
-    def read(path: str, limit: int | None) -> list[Row]:
+    def read(path: str, limit: int | None) -> Sequence[Row]:
         if encode is batch.encode:
             return encode_file(path, limit, tokenizer, config.prompt)
         return encode(sample_examples(read_examples(path), limit), tokenizer, config.prompt)
@@ -220,7 +221,10 @@ def load_rows(
                 "data.loss_on: this method makes rows of its own, of which only the response can "
                 "be learned: leave it at response"
             )
-        rows = [{**row, "labels": row["input_ids"]} for row in rows]
+        if isinstance(rows, Rows):
+            rows = rows.learned_whole()
+        else:
+            rows = [{**row, "labels": row["input_ids"]} for row in rows]
     if not rows:
         raise FlyThinkerError(f"{data.train}: no examples to train on")
     if data.validation is None:

@@ -20,6 +20,7 @@ from transformers.trainer_pt_utils import LengthGroupedSampler
 from transformers.trainer_utils import TrainOutput
 
 from flythinker.data.batch import IGNORED, Row, predicting_columns
+from flythinker.data.rows import Rows
 from flythinker.disk import named_when_full
 from flythinker.errors import FlyThinkerError
 from flythinker.progress import in_terminal
@@ -158,7 +159,8 @@ class FlyThinkerTrainer(Trainer):
         accelerate would fill them with rows that count, and those would count twice.
         """
         rows = self.eval_dataset if eval_dataset is None else eval_dataset
-        return super().get_eval_dataloader([*rows, *self._fillers(rows)])
+        fillers = self._fillers(rows)
+        return super().get_eval_dataloader([*rows, *fillers] if fillers else rows)
 
     def _save_checkpoint(self, *args: Any, **kwargs: Any) -> None:
         folder = Path(self.args.output_dir) / f"checkpoint-{self.state.global_step}"
@@ -190,7 +192,10 @@ class FlyThinkerTrainer(Trainer):
                 f"training.global_batch_size is {batch}, but there are {len(dataset)} examples"
             )
         # the Generator's row alone: whatever the Reasoner reads, the order of the data is the same
-        lengths = [len(row["input_ids"]) for row in dataset]
+        if isinstance(dataset, Rows):
+            lengths = dataset.lengths()
+        else:
+            lengths = [len(row["input_ids"]) for row in dataset]
         return EpochSeededSampler(batch, lengths, seed, whole_batches)
 
 

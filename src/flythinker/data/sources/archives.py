@@ -16,8 +16,6 @@ from flythinker.data.sources.decode import read_text
 from flythinker.data.sources.reading import Reading, Unreadable
 from flythinker.errors import FlyThinkerError
 
-MAX_BYTES = 20 * 2**30
-"""An archive that unpacks to more is taken for a bomb."""
 _TWEETS = re.compile(r"tweets?(?:-part\d+)?\.js")
 _TWEET_NOISE = re.compile(r"https://t\.co/\w+|^(?:@\w+\s+)+")
 
@@ -28,10 +26,12 @@ def read_zip(
     """All that `read_folder` finds in an archive; remarks name the archive and the file in it."""
     with TemporaryDirectory() as unpacked:
         try:
-            _unpack(file, Path(unpacked))
+            _unpack(file, Path(unpacked), reading.max_unpacked)
         except (BadZipFile, RuntimeError, NotImplementedError) as error:
             raise Unreadable(f"the archive cannot be unpacked: {error}") from None
-        inner = Reading(reading.strict, reading.day_first, reading.senders)
+        inner = Reading(
+            reading.strict, reading.day_first, reading.senders, max_unpacked=reading.max_unpacked
+        )
         try:
             documents = read_folder(Path(unpacked), inner)
         except FlyThinkerError as error:
@@ -84,11 +84,11 @@ def _tweet(tweet: dict[str, str]) -> Document | None:
     return Document(text, "", written.date().isoformat())
 
 
-def _unpack(file: Path, folder: Path) -> None:
+def _unpack(file: Path, folder: Path, most: int) -> None:
     with ZipFile(file) as archive:
         entries = archive.infolist()
-        if sum(entry.file_size for entry in entries) > MAX_BYTES:
-            raise Unreadable(f"it unpacks to more than {MAX_BYTES // 2**30} GiB")
+        if sum(entry.file_size for entry in entries) > most:
+            raise Unreadable(f"it unpacks to more than {most // 2**20} MiB")
         for entry in entries:
             target = archive.extract(entry, folder)  # it drops '..' and leading slashes
             if not entry.is_dir():

@@ -27,12 +27,14 @@ class Reading:
 
     `strict` makes the first skip or remark a `FlyThinkerError`. `day_first` says how `01/05/2024`
     is meant; `None` leaves such dates out and names them. `senders` are the person's addresses in
-    mailboxes, in lower case.
+    mailboxes, in lower case. An archive that unpacks to more than `max_unpacked` bytes is taken
+    for a bomb.
     """
 
     strict: bool = False
     day_first: bool | None = None
     senders: tuple[str, ...] = ()
+    max_unpacked: int = 20 * 2**30
     documents: dict[str, list[Document]] = field(default_factory=dict)  # by kind of source
     skipped: list[Remark] = field(default_factory=list)
     remarks: list[Remark] = field(default_factory=list)
@@ -68,6 +70,15 @@ class Reading:
         self.assumed += inner.assumed
         for own, theirs in ((self.skipped, inner.skipped), (self.remarks, inner.remarks)):
             own += [Remark(one.where.replace(unpacked, archive), one.what) for one in theirs]
+
+    def take_over(self, inner: "Reading", folder: str) -> None:
+        """Add the report of a file that lay in a folder of no interest while it was read."""
+        for kind, documents in inner.documents.items():
+            self.took(kind, documents)
+        self.left_out += inner.left_out
+        self.assumed += inner.assumed
+        for own, theirs in ((self.skipped, inner.skipped), (self.remarks, inner.remarks)):
+            own += [Remark(one.where.replace(folder, ""), one.what) for one in theirs]
 
     def _say(self, remarks: list[Remark], where: str | Path, what: str) -> None:
         if self.strict:

@@ -10,7 +10,7 @@ from fastapi.responses import StreamingResponse
 from pydantic import Field, field_validator
 from typing_extensions import TypedDict  # pydantic wants this one before Python 3.12
 
-from flythinker.data.example import Document, is_iso_date
+from flythinker.data.document import Document, is_iso_date
 from flythinker.serving.api.access import Tenant
 from flythinker.serving.api.errors import ApiError
 from flythinker.serving.api.fields import (
@@ -149,7 +149,9 @@ def store_documents(
         message = f"a document is longer than {longest} characters"
         raise DocumentTooLarge(message, param="documents", code="document_too_large")
     documents = [Document(document.text, document.title, document.date) for document in added]
-    return state.store.add(tenant, user, documents, state.settings.max_documents_per_user)
+    stored = state.store.add(tenant, user, documents, state.settings.max_documents_per_user)
+    state.store.index_soon(tenant, user)
+    return stored
 
 
 @router.get("/{user_id}/documents")

@@ -9,7 +9,9 @@ from typing import Any, NamedTuple, get_args
 import gradio as gr
 from fastapi import FastAPI
 
-from flythinker.data.example import Document
+from flythinker.data.document import Document
+from flythinker.data.sources.read import READERS
+from flythinker.data.sources.summary import COLUMNS
 from flythinker.disk import DiskFull
 from flythinker.errors import FlyThinkerError
 from flythinker.generation.backends.errors import EngineError
@@ -69,6 +71,7 @@ class _WritingsPart(NamedTuple):
     text: gr.Textbox
     add: gr.Button
     upload: gr.HTML
+    read: gr.HTML
 
 
 def _blocks(state: ServerState) -> gr.Blocks:
@@ -106,8 +109,19 @@ def _writings_part(max_bytes: int) -> _WritingsPart:
                 elem_id="fly-paste",
             ),
             gr.Button("Add this text", size="sm", elem_id="fly-add"),
-            _part("upload", limit=max_bytes * 3 // 4),  # it grows a little on the way
+            _upload(max_bytes),
+            _part("read", elem_id="fly-read"),
         )
+
+
+def _upload(max_bytes: int) -> gr.HTML:
+    endings = ",".join(ending for ending in (*READERS, ".jsonl") if ending not in (".json", ".js"))
+    return gr.HTML(
+        html_template=_file("upload.html").replace("ENDINGS", endings),
+        js_on_load=_file("upload.js"),
+        apply_default_css=False,
+        limit=max_bytes * 2 // 3,  # base64 makes four bytes of three
+    )
 
 
 def _asking_part(engine: Engine) -> _Asking:
@@ -234,9 +248,9 @@ def _connect_writings(writings: Writings, blocks: gr.Blocks, part: _WritingsPart
 
     def add_files(request: gr.Request, user: str | None, event: gr.EventData) -> tuple[Any, ...]:
         with _said_on_the_page():
-            count = writings.add_files(_tenant(request), _name(user), event._data["files"])
-        gr.Info(f"{count} texts read.", duration=4)
-        return listed(request, _name(user))
+            summary = writings.add_files(_tenant(request), _name(user), event._data["files"])
+        told = {"columns": COLUMNS, "rows": summary.rows, "lines": summary.lines}
+        return *listed(request, _name(user)), told
 
     def remove(request: gr.Request, user: str | None, event: gr.EventData) -> tuple[Any, ...]:
         with _said_on_the_page():
@@ -253,7 +267,7 @@ def _connect_writings(writings: Writings, blocks: gr.Blocks, part: _WritingsPart
     part.user.change(chosen, part.user, part.stored, **_QUIET)
     pasted = [part.title, part.text]
     part.add.click(add_text, [part.user, *pasted], [*shown, *pasted], **_QUIET)
-    part.upload.upload(add_files, part.user, shown, **_QUIET)
+    part.upload.upload(add_files, part.user, [*shown, part.read], **_QUIET)
     part.stored.remove(remove, part.user, shown, **_QUIET)
     part.stored.forget(forget, None, shown, **_QUIET)
 

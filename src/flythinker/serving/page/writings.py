@@ -1,5 +1,6 @@
 """Users' past texts on the page, through the same store and limits as by the API."""
 
+import base64
 import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -8,8 +9,10 @@ from typing import Annotated, Any
 
 from pydantic import Field, TypeAdapter, ValidationError
 
-from flythinker.data.example import Document
-from flythinker.data.history import read_history
+from flythinker.data.document import Document
+from flythinker.data.sources.read import read_path
+from flythinker.data.sources.reading import Reading
+from flythinker.data.sources.summary import Summary, summarize
 from flythinker.errors import FlyThinkerError
 from flythinker.serving.api.documents import NewDocument, store_documents
 from flythinker.serving.api.errors import invalid_field
@@ -19,6 +22,8 @@ from flythinker.serving.state import ServerState
 
 SHOWN_USERS = 1000
 SHOWN_DOCUMENTS = 100
+MAX_UNPACKED = 2**28
+"""Bytes that an archive may unpack to: it comes from anybody who may use the page."""
 
 _USER = TypeAdapter(Annotated[str, Field(pattern=USER_PATTERN, max_length=MAX_USER_CHARS)])
 
@@ -65,18 +70,30 @@ class Writings:
         if added:
             store_documents(self._state, tenant, user, added)
 
-    def add_files(self, tenant: str, user: str, files: Sequence[Mapping[str, Any]]) -> int:
-        """Store the texts in files as `flythinker write --history` reads them; returns how many.
+    def add_files(self, tenant: str, user: str, files: Sequence[Mapping[str, Any]]) -> Summary:
+        """Store the texts in files as `flythinker import` reads them; says what came of each.
 
-        A file has a `name`, a `text` and when it `changed`, in milliseconds since 1970.
+        A file has a `name`, its `data` in base64, and when it `changed`, in milliseconds since
+        1970. One that cannot be read is left out and named.
 
         Raises:
             Refused: see `add`.
-            FlyThinkerError: a file holds no past texts.
+            FlyThinkerError: none of the files holds past texts; says why the first does not.
         """
-        documents = [document for file in files for document in _read(file)]
-        self.add(tenant, user, documents)
-        return len(documents)
+        reading = Reading(max_unpacked=MAX_UNPACKED)
+        documents: list[Document] = []
+        for file in files:
+            try:
+                documents += _read(file, reading)
+            except FlyThinkerError as error:
+                if len(files) == 1:
+                    raise
+                reading.skip(*_place_and_reason(str(error)))
+        if not documents and reading.skipped:
+            first = reading.skipped[0]
+            raise FlyThinkerError(f"{first.where}: {first.what}")
+        self.add(tenant, user, list(dict.fromkeys(documents)))
+        return summarize(reading)
 
     def remove(self, tenant: str, user: str, id: str) -> None:
         """Delete one text."""
@@ -89,17 +106,26 @@ class Writings:
         self._store.forget(tenant, user)
 
 
-def _read(file: Mapping[str, Any]) -> list[Document]:
+def _read(file: Mapping[str, Any], reading: Reading) -> list[Document]:
     """The past texts in a file; it is on disk while it is read, and for nobody else to see."""
     name = Path(file["name"]).name
     with TemporaryDirectory() as folder:
         path = Path(folder) / name
+        told = Reading(max_unpacked=reading.max_unpacked)
         try:
-            path.write_text(file["text"], encoding="utf-8")
+            path.write_bytes(base64.b64decode(file["data"], validate=True))
             changed = file["changed"] / 1000
             os.utime(path, (changed, changed))
-            return read_history(path)
+            documents = read_path(path, told)
         except FlyThinkerError as error:
             raise FlyThinkerError(str(error).replace(f"{folder}/", "")) from None
         except (OSError, ValueError, TypeError) as error:
             raise FlyThinkerError(f"a file cannot be read: {type(error).__name__}") from error
+    reading.take_over(told, f"{folder}/")
+    return documents
+
+
+def _place_and_reason(message: str) -> tuple[str, str]:
+    """An error's file and the rest of it."""
+    place, _, reason = message.partition(": ")
+    return (place, reason) if reason else ("a file", message)

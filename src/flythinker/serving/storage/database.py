@@ -3,16 +3,19 @@
 import sqlite3
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
+from datetime import UTC
 from pathlib import Path
 from typing import Any
 
 from sqlalchemy import (
+    BigInteger,
     Column,
     Connection,
     DateTime,
     Engine,
     ForeignKey,
     Integer,
+    LargeBinary,
     MetaData,
     String,
     Table,
@@ -40,6 +43,10 @@ users = Table(
     Column("tenant", String, nullable=False),
     # sorted by code point everywhere, and not as a locale thinks
     Column("name", String().with_variant(String(collation="C"), "postgresql"), nullable=False),
+    # grows with every change of the user's documents
+    Column("version", Integer, nullable=False, server_default="0"),
+    # another one for somebody of the same name and number who came after this one was forgotten
+    Column("epoch", BigInteger, nullable=False, server_default="0"),
     UniqueConstraint("tenant", "name"),
 )
 
@@ -53,7 +60,17 @@ documents = Table(
     Column("title", String, nullable=False),
     Column("date", String, nullable=False),
     Column("created", DateTime(timezone=True), nullable=False),
+    Column("version", Integer, nullable=False, server_default="0"),  # the user's, when it changed
     UniqueConstraint("user", "id"),
+)
+
+# what a user's documents are found by, as `storage.indexes` reads it, in parts of bounded size
+index_parts = Table(
+    "index_parts",
+    metadata,
+    Column("user", ForeignKey("users.number", ondelete="CASCADE"), primary_key=True),
+    Column("part", Integer, primary_key=True),
+    Column("data", LargeBinary, nullable=False),
 )
 
 keys = Table(
@@ -135,6 +152,11 @@ def _explained_full_disk(url: URL) -> Iterator[None]:
         raise DiskFull(
             f"{sqlite_file(url) or url}: the database's disk is full: make room"
         ) from error
+
+
+def utc(time: Any) -> Any:
+    """A time with its zone, which SQLite forgets."""
+    return time.replace(tzinfo=UTC) if time and not time.tzinfo else time
 
 
 def sqlite_file(url: URL) -> Path | None:

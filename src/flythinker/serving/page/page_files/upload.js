@@ -1,4 +1,11 @@
-// Files are read here and sent as text: the server keeps no copy of them.
+// Files are read here and sent as base64: the server keeps no copy of them.
+const base64 = (file) =>
+  new Promise((resolve, reject) => {
+    const reader = new FileReader();
+    reader.onload = () => resolve(reader.result.slice(reader.result.indexOf(",") + 1));
+    reader.onerror = () => reject(reader.error);
+    reader.readAsDataURL(file);
+  });
 const input = element.querySelector("input");
 const message = element.querySelector(".fly-message");
 input.addEventListener("change", async () => {
@@ -11,7 +18,7 @@ input.addEventListener("change", async () => {
     const read = files.map(async (file) => ({
       name: file.name,
       changed: file.lastModified,
-      text: await file.text(),
+      data: file.size ? await base64(file) : "",
     }));
     trigger("upload", { files: await Promise.all(read) });
   }
