@@ -28,8 +28,9 @@ from flythinker.adaptation.adapter import (
     merge_changes,
 )
 from flythinker.data.batch import Collator, Row, encode
-from flythinker.data.example import Document, Example
-from flythinker.data.passages import examples_by_occasion
+from flythinker.data.document import Document
+from flythinker.data.example import Example
+from flythinker.data.occasions import examples_by_occasion
 from flythinker.data.words import count_words
 from flythinker.errors import FlyThinkerError
 from flythinker.model_folder import PersonalModel

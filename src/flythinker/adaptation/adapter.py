@@ -100,7 +100,7 @@ def fingerprint(model: PreTrainedModel, part: Part) -> str:
 
 def save_adapter(path: Path, adapter: Adapter) -> None:
     """Write one file, which appears only when it is complete."""
-    tensors = {}
+    tensors: dict[str, Tensor] = {}
     for name, (a, b) in adapter.changes.items():
         tensors |= {f"{name}.A": a.contiguous(), f"{name}.B": b.contiguous()}
     with atomic_write(path, binary=True) as file:
