@@ -53,7 +53,7 @@ class PastTexts(Sequence[Document]):
     def __init__(self, store: "IndexStore", index: UserIndex) -> None:
         """Called under the index's lock."""
         self._store, self._index = store, index
-        self._places = index.order()
+        self._places = list(index.order())
         self._numbers = [index.numbers[place] for place in self._places]
 
     def __len__(self) -> int:
