@@ -30,7 +30,7 @@ def test_data_build_says_what_it_needs(disk, tmp_path):
     for year in range(3):
         (tmp_path / f"200{year}-01-01-a.txt").write_text(text[year * 20_000 :][:20_000])
     command = ("data", "build", "folder", "--path", tmp_path, "--out", folder / "mine")
-    filling = fill(folder, leave=50_000)
+    filling = fill(folder, leave=20_000)
     line = fail(*command)
     assert f"error: {folder}/mine: needs at least" in line
     assert "are free on its disk: make room, or choose another --out" in line

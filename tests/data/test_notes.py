@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from flythinker.data.example import Document
-from flythinker.data.sources.read import read_path
+from flythinker.data.sources.read import READERS, read_path
 from flythinker.data.sources.reading import Reading
 from flythinker.errors import FlyThinkerError
 
@@ -194,6 +194,20 @@ def test_a_vault_as_it_is(tmp_path):
     }
     with pytest.raises(FlyThinkerError, match=r"(binary|gone)\.md: "):
         read_path(tmp_path, Reading(strict=True))
+
+
+def test_a_file_that_may_not_be_read_is_skipped_and_named(tmp_path, monkeypatch):
+    def refuse(file, reading):
+        raise PermissionError(13, "Permission denied")
+
+    note(tmp_path, "good.txt", "Text.")
+    note(tmp_path, "secret.md", "Text.")
+    monkeypatch.setitem(READERS, ".md", refuse)  # whoever runs the tests may read everything
+    reading = Reading()
+    assert only(tmp_path, reading).title == "good"
+    assert [(Path(one.where).name, one.what) for one in reading.skipped] == [
+        ("secret.md", "Permission denied")
+    ]
 
 
 def test_a_single_file_that_cannot_be_read_is_refused(tmp_path):

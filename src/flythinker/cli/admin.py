@@ -105,7 +105,9 @@ def import_users(
             stored = store.add(tenant, name, documents, most)
         except TooManyDocuments as error:
             raise FlyThinkerError(f"user '{name}': {error}") from error
+        store.index_soon(tenant, name)
         print(f"{name}: {len(stored)} texts")
+    store.close()  # once all is indexed
 
 
 def _open(database: str) -> "Store":

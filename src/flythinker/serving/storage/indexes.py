@@ -53,7 +53,7 @@ class PastTexts(Sequence[Document]):
     def __init__(self, store: "IndexStore", index: UserIndex) -> None:
         """Called under the index's lock."""
         self._store, self._index = store, index
-        self._places = index.order()
+        self._places = list(index.order())
         self._numbers = [index.numbers[place] for place in self._places]
 
     def __len__(self) -> int:
@@ -160,6 +160,7 @@ class IndexStore(StoreBase):
     def _refresh(self, index: UserIndex) -> bool:
         """Take over what has changed; False if the user is not the one of the index any more."""
         known = index.owner
+        own = documents.c.user == known.number
         with self._engine.connect() as connection:
             query = select(users.c.epoch, users.c.version).where(users.c.number == known.number)
             row = connection.execute(query).one_or_none()
@@ -167,20 +168,24 @@ class IndexStore(StoreBase):
                 return False
             if row.version == known.version:
                 return True
-            own = documents.c.user == known.number
             newer = documents.c.version > known.version
             changed = connection.execute(_COLUMNS.where(own, newer)).all()
             count = connection.scalar(select(func.count()).where(own))
-            index.apply(
-                Owner(known.number, known.epoch, row.version),
-                ((one.number, Document(one.text, one.title, one.date)) for one in changed),
-            )
-            if len(index) != count:
-                index.keep_only(connection.scalars(select(documents.c.number).where(own)))
+        # indexed without a connection: SQLite cannot empty its log while anybody reads in it
+        index.apply(
+            Owner(known.number, known.epoch, row.version),
+            ((one.number, Document(one.text, one.title, one.date)) for one in changed),
+        )
+        if len(index) != count:
+            with self._engine.connect() as connection:
+                there = list(connection.scalars(select(documents.c.number).where(own)))
+            index.keep_only(there)
         return True
 
     def _save(self, tenant: str, user: str, index: UserIndex) -> None:
         """Write an index to the database, if the documents are still those it knows."""
+        if self._reserve and not self._reserve.fill():
+            return  # what room there is, is for deleting
         try:
             with index.lock:
                 compact = index.compacted()

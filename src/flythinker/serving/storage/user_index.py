@@ -2,6 +2,7 @@
 
 import io
 import json
+from bisect import insort
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cache
@@ -70,15 +71,18 @@ class UserIndex:
     def apply(self, owner: Owner, changed: Iterable[tuple[int, Document]]) -> None:
         """Take over documents, with their numbers, that were added or changed since `owner`."""
         for number, document in changed:
+            if number in self._place_of:
+                self._order = None
             self._place_of[number] = place = len(self.numbers)
             text = searched_text(document)
             self.numbers.append(number)
             self.dates.append(document.date)
             self.languages.append(language_of(text))
             self._new[place] = text
+            if self._order is not None:
+                insort(self._order, place, key=self._when)
         self.unsaved += len(self._new)
         self.owner = owner
-        self._order = None
         usual = self._usual()
         self._finder.index(usual, self.languages)
         self._finder.indexes = {usual: self._finder.indexes[usual]}
@@ -91,10 +95,9 @@ class UserIndex:
         self._order = None
 
     def order(self) -> list[int]:
-        """Places of all documents, undated ones and then the oldest first."""
+        """Places of all documents, undated ones and then the oldest first; not to be kept."""
         if self._order is None:
-            places = self._place_of.values()
-            self._order = sorted(places, key=lambda place: (self.dates[place], self.numbers[place]))
+            self._order = sorted(self._place_of.values(), key=self._when)
         return self._order
 
     def bm25(self, query: str, places: Sequence[int]) -> NDArray[np.float32]:
@@ -176,6 +179,9 @@ class UserIndex:
         index._place_of = {number: place for place, number in enumerate(numbers)}
         index._finder.indexes[usual] = TermIndex(postings)
         return index
+
+    def _when(self, place: int) -> tuple[str, int]:
+        return self.dates[place], self.numbers[place]
 
     def _usual(self) -> str:
         return usual_language(self.languages[place] for place in self.order())
