@@ -5,6 +5,7 @@ import re
 import shutil
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -92,12 +93,19 @@ def checkout(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return copy
 
 
+@pytest.fixture
+def environment(tmp_path: Path) -> Iterator[Path]:
+    """An empty one, which goes at once: with torch in it, it takes gigabytes."""
+    folder = tmp_path / "environment"
+    subprocess.run([sys.executable, "-m", "venv", folder], check=True)
+    yield folder
+    shutil.rmtree(folder)
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("line", install_lines())
-def test_each_line_installs_in_a_fresh_environment(line, checkout, tmp_path):
+def test_each_line_installs_in_a_fresh_environment(line, checkout, environment):
     """As typed, with an empty environment's pip; what a GPU needs is resolved, not installed."""
-    environment = tmp_path / "environment"
-    subprocess.run([sys.executable, "-m", "venv", environment], check=True)
     clean = {k: v for k, v in os.environ.items() if not k.startswith(("PYTHON", "VIRTUAL_ENV"))}
     clean["PATH"] = f"{environment / 'bin'}:{clean['PATH']}"
     command = line.replace("/opt/flythinker", str(environment))
