@@ -93,7 +93,7 @@ def test_a_missing_key_or_section_is_named(config_file):
         ("training.max_steps=1.5", "max_steps", "valid integer"),
         ("training.bf16=maybe", "bf16", "valid boolean"),
         ("model.injection=everywhere", "injection", "'global', 'input' or 'output'"),
-        ("model.generator=null", "generator", "valid string"),
+        ("model.reasoner_layers=two", "reasoner_layers", "valid integer"),
         ("prompt.retrieval=bm52", "retrieval", "'bm25'"),
         ("data.max_train=[1]", "max_train", "valid integer"),
     ],

@@ -27,8 +27,6 @@ class ModelSection:
     Attributes:
         generator: hub name, local folder, `smollm2-135m`, `gemma3-270m`, or the sizes of a model
             from scratch; left out with `trained`.
-        trained: a finished model to go on with, as `train` leaves it, in place of parts; all that
-            is said of parts and of how thoughts enter is as it was saved, λ as well.
         reasoner: the same kinds of name, or sizes where the Generator has sizes; `null` trains the
             Generator alone (SFT).
         vocabulary: of the tokenizer that parts from scratch get, made of the texts of `data.train`.
@@ -38,10 +36,11 @@ class ModelSection:
             the finished model is whole again, in `dtype`. Needs bitsandbytes.
         attn_implementation: as in transformers (`sdpa`, `eager`, `flash_attention_2`, …); default:
             what transformers chooses. For short rows on a CPU, `eager` is the fastest.
+        trained: a finished model to go on with, as `train` leaves it, in place of parts; all that
+            is said of parts and of how thoughts enter is as it was saved, λ as well.
     """
 
     generator: str | Sizes | None = None
-    trained: str | None = None
     reasoner: str | Sizes | None = None
     vocabulary: int | None = None
     reasoner_layers: int | None = None
@@ -52,6 +51,7 @@ class ModelSection:
     dtype: Literal["float32", "bfloat16"] = "float32"
     quantization: Quantization | None = None
     attn_implementation: str | None = None
+    trained: str | None = None
 
     def __post_init__(self) -> None:
         if self.generator is None and self.trained is None:
