@@ -7,8 +7,10 @@ import numpy as np
 import pytest
 
 from flythinker.comparison.by_history import history_rows, history_section
+from flythinker.comparison.curves import validation_curves
 from flythinker.data.example import Document, Example
 from flythinker.methods.flythinker import FlyThinker
+from flythinker.methods.rag import RAG
 from flythinker.methods.sft import SFT
 
 SECTION: Any = SimpleNamespace(baseline="sft")
@@ -39,7 +41,7 @@ def test_a_gain_that_comes_with_history_shows_in_its_third():
     assert found == pytest.approx([0, 0, -0.5], abs=0.02)
     section = history_section(thirds)
     assert section is not None
-    assert "41 to 60 past texts (20 examples)" in section.tables[0].columns
+    assert "41-60 (20 texts)" in section.tables[0].columns
 
 
 @pytest.mark.parametrize("counts", [[5] * 60, [1, 2, 3], [0] * 50 + [1] * 10])
@@ -48,3 +50,11 @@ def test_where_there_are_no_thirds_nothing_is_said(counts):
     measured = [result("sft", SFT, [4.0] * len(counts))]
     assert history_rows(measured, examples, SECTION) == []
     assert history_section([]) is None
+
+
+def test_the_past_of_a_model_that_is_not_trained_here_is_no_curve():
+    """Its losses are of other texts, and other steps."""
+    log = {"log_history": [{"step": 10, "eval_loss": 3.0}]}
+    trained, taken = result("sft", SFT, [4.0]), result("before", RAG, [5.0])
+    trained.training = taken.training = log
+    assert [curve["label"] for curve in validation_curves([trained, taken])] == ["sft"]

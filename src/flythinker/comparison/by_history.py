@@ -51,10 +51,7 @@ def history_section(thirds: Sequence[dict[str, Any]]) -> Section | None:
     """`history_rows` as a part of a report."""
     if not any(row["metrics"] for third in thirds for row in third["rows"]):
         return None
-    columns = [
-        f"{third['fewest']} to {third['most']} past texts ({third['n_examples']} examples)"
-        for third in thirds
-    ]
+    columns = [f"{t['fewest']}-{t['most']} ({t['n_examples']} texts)" for t in thirds]
     lines = [
         (
             row["label"],
@@ -66,5 +63,5 @@ def history_section(thirds: Sequence[dict[str, Any]]) -> Section | None:
         "Held-out loss by the amount of history",
         "Thirds of the examples, by how many texts the user had written before. The thirds are of "
         "other users and other times: compare entries within a third.",
-        [Table(["", *columns], lines)],
+        [Table(["Past texts", *columns], lines)],
     )

@@ -21,11 +21,12 @@ _FRONTIER_NOTE = (
 
 
 def validation_curves(measured: Sequence[TrialResult]) -> list[dict[str, Any]]:
-    """The curve of each entry that was trained: `label` and `points` of `tokens`, `step`, `loss`.
+    """The curve of each entry that is trained: `label` and `points` of `tokens`, `step`, `loss`.
 
-    `tokens` is None where the training did not count them. Seeds are averaged at the steps that all
-    have.
+    The past of a model that an entry takes as it is does not count. `tokens` is None where the
+    training did not count them. Seeds are averaged at the steps that all have.
     """
+    measured = [result for result in measured if result.trial.method.trains]
     curves = []
     for name in dict.fromkeys(result.trial.name for result in measured):
         group = [result for result in measured if result.trial.name == name]
