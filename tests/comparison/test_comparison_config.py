@@ -71,6 +71,15 @@ def test_two_backbones_differ_in_nothing_else():
     ]
 
 
+def test_each_trial_goes_on_with_the_model_of_its_own_seed():
+    trials = load_comparison(CONFIGS / "nano-sotu.yaml").trials
+    trained = {trial.id: trial.config.model.trained for trial in trials}
+    for name in ("sft", "flythinker"):
+        for seed in (1, 2, 3):
+            folder = f"runs/compare-nano/{name}-s{seed}/train/model"
+            assert trained[f"{name}-s{seed}"] == folder
+
+
 def test_a_training_config_is_no_comparison(config_file):
     with pytest.raises(FlyThinkerError, match="section 'compare' is missing"):
         load_comparison(config_file)

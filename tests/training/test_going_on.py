@@ -6,7 +6,6 @@ import pytest
 import yaml
 from safetensors.torch import load_file
 
-from flythinker.comparison.config import load_comparison
 from flythinker.errors import FlyThinkerError
 from flythinker.model_folder import load_model_folder, read_training
 from flythinker.planning.plan import joined_config
@@ -105,18 +104,3 @@ def test_what_does_not_go_with_it_is_one_line(second_file, override, reason):
     with pytest.raises(FlyThinkerError, match=reason) as error:
         build_trainer(load_config(second_file, [override]))
     assert "\n" not in str(error.value)
-
-
-def test_each_trial_of_a_comparison_goes_on_with_its_own_seeds_model(second_file):
-    sections = yaml.safe_load(second_file.read_text())
-    entry = {"set": ["model.trained=runs/nano/flythinker-s{seed}/train/model"]}
-    sections["compare"] = {
-        "test": "test.jsonl",
-        "results": "results",
-        "seeds": [1, 2],
-        "methods": {"flythinker": entry},
-    }
-    second_file.write_text(yaml.safe_dump(sections))
-    assert [trial.config.model.trained for trial in load_comparison(second_file).trials] == [
-        f"runs/nano/flythinker-s{seed}/train/model" for seed in (1, 2)
-    ]
