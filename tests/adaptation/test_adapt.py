@@ -97,9 +97,11 @@ def test_a_person_is_learned_and_the_rest_of_the_model_is_as_it_was(
     assert outcome.kept
     assert about.high < 0
     assert (about.texts, about.held_out) == (24, 6)
-    assert not (tmp_path / "work").exists()
     fresh = load_model_folder(str(folder))
     assert loss(fresh, documents) == pytest.approx(about.before, abs=1e-4)
+    assert (
+        fingerprint(load_model_folder(str(folder), dtype=torch.bfloat16).model, part) == about.base
+    )
     save_adapter(tmp_path / "me.adapter", outcome.adapter)
     merge_adapter(fresh.model, load_adapter(tmp_path / "me.adapter"), "me.adapter")
     assert loss(fresh, documents) == pytest.approx(about.after, abs=1e-4)
@@ -179,6 +181,7 @@ def test_the_commands(folder, tmp_path):
     )
     assert "19 passages" in printed
     assert f"write with --adapter {adapter}" in printed
+    assert [file.name for file in tmp_path.iterdir() if "work" in file.name] == []
     kept = adapter.read_bytes()
     printed = succeed("adapt", *given, "--epochs", "1", "--learning-rate", "0")
     assert "Nothing was learned: the newest passages" in printed

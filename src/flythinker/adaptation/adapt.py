@@ -6,7 +6,6 @@ are predicted better with it.
 """
 
 import math
-import shutil
 import time
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
@@ -84,7 +83,7 @@ def adapt(
     user: str,
     documents: Sequence[Document],
     work: Path,
-    settings: AdaptSettings = AdaptSettings(),  # frozen
+    settings: AdaptSettings = AdaptSettings(),
 ) -> Outcome:
     """Learn an adapter of `personal`, whose weights are used up, and judge it.
 
@@ -92,7 +91,8 @@ def adapt(
         personal: the model; its weights become float32 and end with the changes in them.
         user: whose texts they are.
         documents: dated texts, in any order.
-        work: a folder for checkpoints: a killed run goes on from it, a finished one removes it.
+        work: a folder for checkpoints, from which a killed run goes on; remove it when the adapter
+            is saved.
         settings: see `AdaptSettings`.
 
     Raises:
@@ -128,7 +128,6 @@ def adapt(
     gain = paired_difference(after, before)
     losses = float(ratio(before.sum(0))), float(ratio(after.sum(0)))
     about = _about(user, base, settings, learned, len(judged), losses, gain, seconds)
-    shutil.rmtree(work)
     return Outcome(Adapter(about, changes), gain.high < 0)
 
 

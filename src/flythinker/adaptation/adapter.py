@@ -89,11 +89,14 @@ def layers_to_adapt(model: PreTrainedModel, part: Part) -> list[str]:
 
 
 def fingerprint(model: PreTrainedModel, part: Part) -> str:
-    """Names, shapes and first numbers of what an adapter changes: another model has another."""
+    """Names, shapes and first numbers of what an adapter changes: another model has another.
+
+    The numbers are rounded, so that a model is the same in whichever type it is loaded.
+    """
     digest = hashlib.sha256()
     for name in layers_to_adapt(model, part):
         weight = model.get_submodule(name).weight
-        first = weight.detach().flatten()[:64].float().cpu().numpy()
+        first = weight.detach().flatten()[:64].to(torch.bfloat16).float().cpu().numpy()
         digest.update(f"{name} {tuple(weight.shape)}".encode() + first.tobytes())
     return digest.hexdigest()[:16]
 

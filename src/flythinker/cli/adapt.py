@@ -1,5 +1,6 @@
 """`flythinker adapt`."""
 
+import shutil
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
@@ -53,6 +54,7 @@ def adapt(
     outcome = learn(load_model_folder(model), user, documents, work, settings)
     if outcome.kept:
         save_adapter(out, outcome.adapter)
+    shutil.rmtree(work)  # not before: a full disk may refuse the adapter
     _print(outcome, out)
 
 
