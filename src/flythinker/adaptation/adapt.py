@@ -45,7 +45,8 @@ HELD_OUT = 0.2
 FEWEST_HELD_OUT = 5
 """An interval over fewer texts says nothing: all of them may be better by chance."""
 
-_SCALE = 2.0
+SCALE = 2.0
+"""W becomes W + SCALE · B A."""
 
 
 @dataclass(frozen=True)
@@ -104,31 +105,43 @@ def adapt(
     learned, held_out = split_newest(user, documents)
     base = fingerprint(personal.model, settings.part)
     noted = {"base": base, "texts": [e.target for e in learned], "settings": asdict(settings)}
-    checkpoint = last_checkpoint(work) if work.exists() else None
-    claim(work / "settings.json", noted, f"remove {work}", started=checkpoint is not None)
+    claim(work / "settings.json", noted, f"remove {work}", started=_checkpoint(work) is not None)
     rows, judged = (_rows(personal, examples) for examples in (learned, held_out))
     shared = personal.model.float()
     before = _losses(shared, judged, personal, "Loss without an adapter")
     started = time.monotonic()
-    model = _with_changes(shared, settings)
-    trainer = FlyThinkerTrainer(
-        model=model,
-        args=_arguments(work, settings, len(rows)),
-        train_dataset=rows,
-        data_collator=Collator(personal.tokenizer.pad_token_id),
-        processing_class=personal.tokenizer,
-    )
-    trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
+    changes = learn(personal, rows, work, settings)
     seconds = time.monotonic() - started
-    changes = _changes_of(model)
-    # judged as it is kept, and in the same precision as before: the Trainer's model may autocast
-    shared = model.unload()
-    merge_changes(shared, changes, _SCALE)
+    # judged as it is kept
+    merge_changes(shared, changes, SCALE)
     after = _losses(shared, judged, personal, "Loss with it")
     gain = paired_difference(after, before)
     losses = float(ratio(before.sum(0))), float(ratio(after.sum(0)))
     about = _about(user, base, settings, learned, len(judged), losses, gain, seconds)
     return Outcome(Adapter(about, changes), gain.high < 0)
+
+
+def learn(
+    personal: PersonalModel, rows: Sequence[Row], work: Path, settings: AdaptSettings
+) -> Changes:
+    """Train changes of a float32 model on `rows`; the model itself stays as it is.
+
+    A killed run goes on from its checkpoint in `work`.
+    """
+    checkpoint = _checkpoint(work)
+    model = _with_changes(personal.model, settings)
+    trainer = FlyThinkerTrainer(
+        model=model,
+        args=_arguments(work, settings, len(rows)),
+        train_dataset=list(rows),
+        data_collator=Collator(personal.tokenizer.pad_token_id),
+        processing_class=personal.tokenizer,
+    )
+    trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
+    changes = _changes_of(model)
+    # the Trainer's model may autocast: what is measured later must be as before
+    model.unload()
+    return changes
 
 
 def split_newest(user: str, documents: Sequence[Document]) -> tuple[list[Example], list[Example]]:
@@ -155,6 +168,10 @@ def split_newest(user: str, documents: Sequence[Document]) -> tuple[list[Example
     return learned, held_out
 
 
+def _checkpoint(work: Path) -> Path | None:
+    return last_checkpoint(work) if work.exists() else None
+
+
 def _rows(personal: PersonalModel, examples: Sequence[Example]) -> list[Row]:
     return encode(examples, personal.tokenizer, personal.prompt)
 
@@ -171,7 +188,7 @@ def _with_changes(model: PreTrainedModel, settings: AdaptSettings) -> PreTrained
     set_seed(settings.seed)
     config = LoraConfig(
         r=settings.rank,
-        lora_alpha=int(_SCALE * settings.rank),
+        lora_alpha=int(SCALE * settings.rank),
         target_modules=layers_to_adapt(model, settings.part),
     )
     return get_peft_model(model, config)
@@ -212,7 +229,7 @@ def _about(
         user=user,
         part=settings.part,
         base=base,
-        scale=_SCALE,
+        scale=SCALE,
         texts=len(learned),
         words=sum(count_words(example.target) for example in learned),
         held_out=held_out,
