@@ -7,12 +7,14 @@ import numpy as np
 import pytest
 import torch
 
+from flythinker.adapter import merge_adapter
 from flythinker.data.example import Document, Example, write_examples
 from flythinker.errors import FlyThinkerError
 from flythinker.methods.flythinker import FlyThinker
 from flythinker.methods.oppu import OPPU, PersonalReasoner, chosen_texts
 from flythinker.methods.rag import RAG
 from flythinker.training.config import ModelSection
+from reference import respond
 
 WORDS = {
     "ann": ["harbour", "gull", "rope", "winter", "grey", "boat", "ice", "lamp"],
@@ -80,6 +82,18 @@ def test_the_shared_model_is_as_before_and_every_text_gets_its_persons_adapter(p
     for place, example in enumerate(LATER):
         alone = method.losses(method.prompts([example]), 1)[0]
         np.testing.assert_allclose(alone, together[place], atol=1e-4)
+
+
+def test_each_text_is_written_with_its_persons_adapter(person, greedy):
+    """What a model writes into whose weights that person's changes were merged."""
+    method = person(OPPU)
+    method.train()
+    prompts = method.prompts(LATER)
+    texts = method.respond(prompts, greedy)
+    for place, example in enumerate(LATER):
+        model = person(RAG).personal
+        merge_adapter(model.model, method.adapters[example.user_id], "merged")
+        assert texts[place] == respond(model, [prompts[place]], greedy)[0]
 
 
 def test_what_was_learned_is_not_learned_again(person):

@@ -10,7 +10,7 @@ import random
 import shutil
 import time
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from functools import cached_property
@@ -21,7 +21,7 @@ import torch
 from numpy.typing import NDArray
 
 from flythinker.adaptation.adapt import SCALE, AdaptSettings, learn
-from flythinker.adaptation.adapter import (
+from flythinker.adapter import (
     About,
     Adapter,
     Part,
@@ -35,6 +35,8 @@ from flythinker.data.example import Example, read_examples
 from flythinker.data.prompt import Prompt
 from flythinker.data.words import count_words
 from flythinker.errors import FlyThinkerError
+from flythinker.generation.sampling import Sampling
+from flythinker.generation.writer import Writer
 from flythinker.methods.base import Method
 from flythinker.model_folder import PersonalModel, load_model_folder
 from flythinker.progress import track
@@ -58,7 +60,6 @@ class OPPU(Method):
 
     label: ClassVar[str] = "OPPU"
     trains: ClassVar[bool] = True
-    writes: ClassVar[bool] = False
     part: ClassVar[Part] = "generator"
 
     writings: str = ""
@@ -83,7 +84,7 @@ class OPPU(Method):
         )
 
     def prompts(self, examples: Sequence[Example]) -> list[Prompt]:
-        """The shared model's prompts; whose they are is kept for `losses`.
+        """The shared model's prompts; whose they are is kept for what follows.
 
         Raises:
             FlyThinkerError: a person of whom `writings` has nothing.
@@ -104,6 +105,15 @@ class OPPU(Method):
                 losses = super().losses([prompts[place] for place in own], batch_size)
             found.update(zip(own, losses, strict=True))
         return [found[place] for place in range(len(prompts))]
+
+    def write_each(
+        self, prompts: Mapping[int, Prompt], sampling: Sampling
+    ) -> Iterator[tuple[int, str]]:
+        """Write a response to each prompt as its person, see `Writer.write_each`."""
+        adapters = {number: self.adapters[self._users[number]] for number in prompts}
+        writer = self.writer
+        assert isinstance(writer, Writer)
+        return writer.write_each(prompts, sampling, adapters)
 
     @cached_property
     def personal(self) -> PersonalModel:
