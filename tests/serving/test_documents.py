@@ -9,6 +9,7 @@ from typer.testing import CliRunner
 
 from flythinker.cli.main import app
 from flythinker.data.example import read_documents
+from flythinker.serving.settings import DEFAULT_TENANT
 from flythinker.serving.storage.store import Store
 
 SEA = {"text": "The sea was calm.", "title": "Sea", "date": "2024-05"}
@@ -31,7 +32,7 @@ def test_one_and_many_are_added_read_and_deleted(api):
     one = api.post("/users/ann/documents", json={"documents": [SEA]}).json()["data"][0]
     assert add(api, SEA, SHIP)[0] == one["id"]
     whole = api.get(f"/users/ann/documents/{one['id']}").json()
-    assert whole == one | {"text": SEA["text"]}
+    assert whole == one | {"text": SEA["text"], "edit_of": None}
     assert whole["characters"] == len(SEA["text"])
     assert api.delete(f"/users/ann/documents/{one['id']}").json()["deleted"]
     assert api.get(f"/users/ann/documents/{one['id']}").status_code == 404
@@ -62,6 +63,29 @@ def test_an_export_can_be_read_as_a_history(api, tmp_path):
     file = tmp_path / "ann.jsonl"
     file.write_text(answer.text)
     assert [vars_of(one) for one in read_documents(file)] == [SEA, SHIP]
+
+
+def test_an_edit_is_kept_with_what_it_was(api, tmp_path, store):
+    before = {"query": "Write about the sea.", "written": "The sea is wet."}
+    edit = SEA | {"edit_of": before}
+    kept, other = add(api, edit, SHIP)
+    assert api.get(f"/users/ann/documents/{kept}").json()["edit_of"] == before
+    assert api.get(f"/users/ann/documents/{other}").json()["edit_of"] is None
+    cards = api.get("/users/ann/documents").json()["data"]
+    assert [card["edited"] for card in cards] == [True, False]
+    # adding the text alone does not take it from what it is an edit of
+    assert add(api, SEA | {"title": "The sea"}) == [kept]
+    again = {**edit, "title": "The sea"}
+
+    exported = api.get("/users/ann/export").text
+    assert [json.loads(line) for line in exported.splitlines()] == [again, SHIP]
+    file = tmp_path / "ann.jsonl"
+    file.write_text(exported)
+    assert read_documents(file) == [one.document for one in store.all(DEFAULT_TENANT, "ann")]
+    assert list(store.past(DEFAULT_TENANT, "ann")) == store.history(DEFAULT_TENANT, "ann")
+
+    assert api.delete(f"/users/ann/documents/{kept}").json()["deleted"]
+    assert before["written"] not in api.get("/users/ann/export").text
 
 
 def test_a_forgotten_user_is_unknown(api):
@@ -96,6 +120,8 @@ def test_a_known_user_is_personalized_by_their_texts_and_nobody_else(api):
         ([{"text": "x", "date": "May 2024"}], "documents[0].date"),
         ([{"text": "x", "title": "t" * 501}], "documents[0].title"),
         ([{"text": "x"}, {"text": "x", "author": "ann"}], "documents[1].author"),
+        ([{"text": "x", "edit_of": {"query": "q", "written": "x "}}], "documents[0]"),
+        ([{"text": "x", "edit_of": {"query": "q"}}], "documents[0].edit_of.written"),
         ([], "documents"),
         (None, "documents"),
     ],

@@ -1,15 +1,26 @@
 """One past text of a person, and how its date is written."""
 
 import re
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from datetime import date as calendar_date
+from typing import Any
 
 _ISO_DATE = re.compile(r"(\d{4})(?:-(\d{2})(?:-(\d{2}))?)?")
 
 
 @dataclass(frozen=True, slots=True)
+class Edit:
+    """What a model wrote for somebody, who then changed it: what for, and how it was before."""
+
+    query: str
+    written: str
+
+
+@dataclass(frozen=True, slots=True)
 class Document:
     """One past text of a user; `date` is ISO `YYYY[-MM[-DD]]`, or empty when unknown.
+
+    `edit_of` is there if the text was first written for the user by a model.
 
     >>> from flythinker import Document
     >>> Document("The tide was out.", title="At the sea", date="2024-05").title
@@ -19,6 +30,11 @@ class Document:
     text: str
     title: str = ""
     date: str = ""
+    edit_of: Edit | None = None
+
+    def record(self) -> dict[str, Any]:
+        """The document as a JSON object of a file, `edit_of` left out where there is none."""
+        return {name: value for name, value in asdict(self).items() if value is not None}
 
 
 def is_iso_date(text: str) -> bool:

@@ -4,7 +4,7 @@ import difflib
 import json
 import random
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import asdict, dataclass, fields
+from dataclasses import dataclass, fields
 from functools import cache, partial
 from hashlib import sha256
 from pathlib import Path
@@ -12,7 +12,7 @@ from typing import Any
 
 from flythinker.data.corpus import DOCUMENTS, Corpus, open_corpus
 from flythinker.data.document import Document as Document
-from flythinker.data.document import is_iso_date
+from flythinker.data.document import Edit, is_iso_date
 from flythinker.data.records import json_type, read_records
 from flythinker.errors import FlyThinkerError
 from flythinker.files import atomic_write, content_hash
@@ -102,7 +102,7 @@ def read_documents(path: str | Path) -> list[Document]:
     for line, record in read_records(path):
         if isinstance(record, FlyThinkerError):
             raise record
-        documents.append(Document(**_check_object(record, Document, f"{path}:{line}", "")))
+        documents.append(_parse_document(record, f"{path}:{line}", ""))
     return documents
 
 
@@ -137,7 +137,7 @@ def write_examples(path: str | Path, examples: Iterable[Example]) -> None:
                 "user_id": example.user_id,
                 "query": example.query,
                 "target": example.target,
-                "history": [asdict(document) for document in example.history],
+                "history": [document.record() for document in example.history],
                 "date": example.date,
             }
             file.write(json.dumps(record, ensure_ascii=False) + "\n")
@@ -147,7 +147,7 @@ def write_documents(path: str | Path, documents: Iterable[Document]) -> None:
     """Write past texts as `read_documents` reads them: one JSON object a line, all or nothing."""
     with atomic_write(path) as file:
         for document in documents:
-            file.write(json.dumps(asdict(document), ensure_ascii=False) + "\n")
+            file.write(json.dumps(document.record(), ensure_ascii=False) + "\n")
 
 
 def _parse_example(
@@ -167,14 +167,21 @@ def _parse_example(
             f"{where}: field 'history': expected a list, got {json_type(history)}"
         )
     parsed = [
-        Document(**_check_object(item, Document, where, f"history[{index}]"))
-        for index, item in enumerate(history)
+        _parse_document(item, where, f"history[{index}]") for index, item in enumerate(history)
     ]
     return Example(**record | {"history": tuple(documents.setdefault(d, d) for d in parsed)})
 
 
+def _parse_document(value: Any, where: str, field: str) -> Document:
+    record = _check_object(value, Document, where, field)
+    if (edit := record.get("edit_of")) is not None:
+        inner = f"{field}.edit_of" if field else "edit_of"
+        record = record | {"edit_of": Edit(**_check_object(edit, Edit, where, inner))}
+    return Document(**record)
+
+
 def _check_object(value: Any, schema: type, where: str, field: str) -> dict[str, Any]:
-    """Check the fields of one JSON object against a dataclass; lists are left to the caller."""
+    """Check the fields of one JSON object against a dataclass; the caller checks what is nested."""
     if not isinstance(value, dict):
         place = f"field '{field}': " if field else ""
         raise FlyThinkerError(f"{where}: {place}expected an object, got {json_type(value)}")
@@ -185,13 +192,13 @@ def _check_object(value: Any, schema: type, where: str, field: str) -> dict[str,
             nearest = difflib.get_close_matches(str(name), known, n=1, cutoff=0.5)
             hint = f"did you mean '{nearest[0]}'?" if nearest else f"known: {', '.join(known)}"
             raise FlyThinkerError(f"{where}: unknown field '{prefix}{name}'; {hint}")
-    optional = {"title", "date"}
+    optional, nested = {"title", "date", "edit_of"}, {"history", "edit_of"}
     for name in known:
         place = f"{where}: field '{prefix}{name}'"
         if name not in value:
             if name not in optional:
                 raise FlyThinkerError(f"{place} is missing")
-        elif name != "history" and not isinstance(value[name], str):
+        elif name not in nested and not isinstance(value[name], str):
             raise FlyThinkerError(f"{place}: expected text, got {json_type(value[name])}")
     if value.get("date") and not is_iso_date(value["date"]):
         raise FlyThinkerError(

@@ -2,15 +2,14 @@
 
 import json
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict
-from typing import Annotated, Literal
+from typing import Annotated, Literal, Self
 
 from fastapi import APIRouter, Path, Query
 from fastapi.responses import StreamingResponse
-from pydantic import Field, field_validator
+from pydantic import Field, field_validator, model_validator
 from typing_extensions import TypedDict  # pydantic wants this one before Python 3.12
 
-from flythinker.data.document import Document, is_iso_date
+from flythinker.data.document import Document, Edit, is_iso_date
 from flythinker.serving.api.access import Tenant
 from flythinker.serving.api.errors import ApiError
 from flythinker.serving.api.fields import (
@@ -34,12 +33,23 @@ DocumentId = Annotated[str, Path(pattern=DOCUMENT_PATTERN)]
 Limit = Annotated[int, Query(ge=1, le=1000)]
 
 
+MAX_TITLE_CHARS = 500
+
+
+class EditOf(Strict):
+    """What a model wrote for the user, who then changed it."""
+
+    query: Clean = Field(description="What was asked for.")
+    written: Clean = Field(description="The text as the model wrote it.")
+
+
 class NewDocument(Strict):
     """Something that the user wrote."""
 
     text: Clean
-    title: Clean = Field("", max_length=500)
+    title: Clean = Field("", max_length=MAX_TITLE_CHARS)
     date: str = Field("", description="Of the writing: YYYY, YYYY-MM, YYYY-MM-DD, or unknown.")
+    edit_of: EditOf | None = None
 
     @field_validator("text")
     @classmethod
@@ -54,6 +64,17 @@ class NewDocument(Strict):
         if date and not is_iso_date(date):
             raise ValueError("expected an ISO date like 2024, 2024-05 or 2024-05-01")
         return date
+
+    @model_validator(mode="after")
+    def _check_edit(self) -> Self:
+        if self.edit_of and self.edit_of.written.strip() == self.text.strip():
+            raise ValueError("an edit differs from what was written: nothing in it is changed")
+        return self
+
+    def document(self) -> Document:
+        """What is stored."""
+        edit = Edit(self.edit_of.query, self.edit_of.written) if self.edit_of else None
+        return Document(self.text, self.title, self.date, edit)
 
 
 class NewDocuments(Strict):
@@ -71,12 +92,21 @@ class DocumentCard(TypedDict):
     title: str
     date: str
     characters: int
+    edited: bool
+
+
+class WrittenBefore(TypedDict):
+    """What a model wrote for the user, who then changed it."""
+
+    query: str
+    written: str
 
 
 class WholeDocument(DocumentCard):
-    """A stored document."""
+    """A stored document; `edit_of` is null if no model had a part in it."""
 
     text: str
+    edit_of: WrittenBefore | None
 
 
 class DocumentList(TypedDict):
@@ -145,10 +175,10 @@ def store_documents(
         TooManyDocuments: the user would have too many.
     """
     longest = state.settings.max_document_chars
-    if any(len(document.text) > longest for document in added):
+    documents = [document.document() for document in added]
+    if any(len(text) > longest for document in documents for text in _long_texts(document)):
         message = f"a document is longer than {longest} characters"
         raise DocumentTooLarge(message, param="documents", code="document_too_large")
-    documents = [Document(document.text, document.title, document.date) for document in added]
     stored = state.store.add(tenant, user, documents, state.settings.max_documents_per_user)
     state.store.index_soon(tenant, user)
     return stored
@@ -186,7 +216,9 @@ def get_document(
     stored = state.store.get(tenant, user_id, document_id)
     if stored is None:
         raise _unknown("user or document")
-    return {**_card(stored), "text": stored.document.text}
+    edit = stored.document.edit_of
+    before: WrittenBefore | None = {"query": edit.query, "written": edit.written} if edit else None
+    return {**_card(stored), "text": stored.document.text, "edit_of": before}
 
 
 @router.delete("/{user_id}/documents/{document_id}")
@@ -205,15 +237,24 @@ def delete_document(
     responses={200: {"content": {"application/jsonl": {"schema": {"type": "string"}}}}},
 )
 def export_documents(user_id: UserId, state: State, tenant: Tenant) -> StreamingResponse:
-    """All documents, one `{"text", "title", "date"}` a line, as `flythinker` reads histories."""
+    """All documents, one `{"text", "title", "date"}` a line, as `flythinker` reads histories.
+
+    An edit has `"edit_of": {"query", "written"}` too.
+    """
     if not state.store.knows(tenant, user_id):
         raise _unknown("user")
 
     def lines() -> Iterator[str]:
         for stored in state.store.all(tenant, user_id):
-            yield json.dumps(asdict(stored.document), ensure_ascii=False) + "\n"
+            yield json.dumps(stored.document.record(), ensure_ascii=False) + "\n"
 
     return StreamingResponse(lines(), media_type="application/jsonl")
+
+
+def _long_texts(document: Document) -> Iterator[str]:
+    yield document.text
+    if document.edit_of:
+        yield from (document.edit_of.query, document.edit_of.written)
 
 
 def _card(stored: StoredDocument) -> DocumentCard:
@@ -225,6 +266,7 @@ def _card(stored: StoredDocument) -> DocumentCard:
         "title": document.title,
         "date": document.date,
         "characters": len(document.text),
+        "edited": document.edit_of is not None,
     }
 
 

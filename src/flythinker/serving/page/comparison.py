@@ -8,7 +8,8 @@ from typing import Any, Literal, NamedTuple
 
 from pydantic import ValidationError
 
-from flythinker.data.example import Document
+from flythinker.data.document import Document
+from flythinker.data.language import language_of
 from flythinker.data.prompt import Prompt
 from flythinker.generation.backends.protocol import Piece
 from flythinker.serving.api.errors import invalid_field
@@ -33,13 +34,24 @@ class Progress(NamedTuple):
 
 @dataclass
 class Column:
-    """One text of the page as it grows: what `column.js` draws."""
+    """One text of the page as it grows: what `column.js` draws.
+
+    Attributes:
+        language: of the text, ISO 639; empty where unknown.
+        query, user: what was asked for, and as whom; a text without a query is not to be edited.
+        written, kept: the text as it was written, and the id of what its person made of it.
+    """
 
     title: str
     state: str = "waiting"
     note: str = ""
     tokens: list[tuple[str, float | None, Sequence[str]]] = field(default_factory=list)
     count: int = 0
+    language: str = ""
+    query: str = ""
+    user: str = ""
+    written: str = ""
+    kept: str = ""
 
     def add(self, piece: Piece) -> None:
         """Go on with the next piece."""
@@ -87,8 +99,11 @@ class Comparisons:
         body = _chat_request(query, options | {"model": self._state.settings.model_name})
         stream = await self._state.writing.write(tenant, self._requests(body, baseline), body)
         self._running[session] = stream
-        title = f"As {body.user}" if body.user else "As nobody in particular"
-        columns = [Column(title), Column(baseline.capitalize())]
+        language = language_tag(query)
+        columns = [
+            Column(column_title(body.user), language=language, query=query, user=body.user or ""),
+            Column(baseline.capitalize(), language=language),
+        ]
         used = _used(stream.prompts[0], stream.histories[0])
 
         def now() -> Progress:
@@ -123,6 +138,16 @@ class Comparisons:
         return [replace(personal, samplings=[shaded, replace(sampling, fusion_weight=0.0)])]
 
 
+def column_title(user: str | None) -> str:
+    """What stands above the text of a user."""
+    return f"As {user}" if user else "As nobody in particular"
+
+
+def language_tag(text: str) -> str:
+    """The language of a text as a page names it; empty where unknown."""
+    return language_of(text).removeprefix("und")
+
+
 def _chat_request(query: str, options: dict[str, Any]) -> ChatRequest:
     """What a client of the API would send, checked in the same way."""
     if not query.strip():
@@ -143,7 +168,12 @@ def _used(prompt: Prompt, history: Sequence[Document]) -> dict[str, Any]:
     else:
         note = f"{len(prompt.documents)} of {len(history)}, the most relevant first."
     documents = [
-        {"title": document.title, "date": document.date, "text": document.text}
+        {
+            "title": document.title,
+            "date": document.date,
+            "text": document.text,
+            "language": language_tag(document.text),
+        }
         for document in prompt.documents
     ]
     return {"documents": documents, "note": note}

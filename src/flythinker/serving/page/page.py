@@ -19,6 +19,7 @@ from flythinker.generation.backends.protocol import Engine
 from flythinker.generation.sampling import Sampling
 from flythinker.serving.errors import DISK_FULL, Refused
 from flythinker.serving.page.comparison import Baseline, Comparisons
+from flythinker.serving.page.edits import keep
 from flythinker.serving.page.page_access import PageGate, tenant_of
 from flythinker.serving.page.theme import page_theme
 from flythinker.serving.page.writings import Writings
@@ -83,7 +84,7 @@ def _blocks(state: ServerState) -> gr.Blocks:
                 asking = _asking_part(state.engine)
             with gr.Column(scale=5, min_width=300):
                 shown = _texts_part(state.engine)
-        _connect_writings(Writings(state), blocks, writings)
+        _connect_writings(Writings(state), blocks, writings, shown[0])
         _connect_asking(state, blocks, writings.user, asking, shown)
     blocks.queue(default_concurrency_limit=None, api_open=False)
     return blocks
@@ -223,8 +224,10 @@ def _connect_asking(
     blocks.unload(stop)
 
 
-def _connect_writings(writings: Writings, blocks: gr.Blocks, part: _WritingsPart) -> None:
-    """Connect the fields and buttons with what keeps past texts."""
+def _connect_writings(
+    writings: Writings, blocks: gr.Blocks, part: _WritingsPart, personal: gr.HTML
+) -> None:
+    """Connect the fields and buttons, and the personal text, with what keeps past texts."""
 
     def opened(request: gr.Request) -> tuple[Any, Any]:
         names = writings.users(_tenant(request))
@@ -252,6 +255,11 @@ def _connect_writings(writings: Writings, blocks: gr.Blocks, part: _WritingsPart
         told = {"columns": COLUMNS, "rows": summary.rows, "lines": summary.lines}
         return *listed(request, _name(user)), told
 
+    def keep_edit(request: gr.Request, user: str | None, event: gr.EventData) -> tuple[Any, ...]:
+        with _said_on_the_page():
+            column = keep(writings, _tenant(request), _name(user), event._data)
+        return *listed(request, _name(user) or column["user"]), column
+
     def remove(request: gr.Request, user: str | None, event: gr.EventData) -> tuple[Any, ...]:
         with _said_on_the_page():
             writings.remove(_tenant(request), _name(user), str(event._data["id"]))
@@ -268,6 +276,7 @@ def _connect_writings(writings: Writings, blocks: gr.Blocks, part: _WritingsPart
     pasted = [part.title, part.text]
     part.add.click(add_text, [part.user, *pasted], [*shown, *pasted], **_QUIET)
     part.upload.upload(add_files, part.user, [*shown, part.read], **_QUIET)
+    personal.keep(keep_edit, part.user, [*shown, personal], **_QUIET)
     part.stored.remove(remove, part.user, shown, **_QUIET)
     part.stored.forget(forget, None, shown, **_QUIET)
 

@@ -3,6 +3,7 @@
 import base64
 import os
 from collections.abc import Mapping, Sequence
+from dataclasses import asdict
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Annotated, Any
@@ -19,6 +20,7 @@ from flythinker.serving.api.errors import invalid_field
 from flythinker.serving.api.fields import MAX_USER_CHARS, USER_PATTERN
 from flythinker.serving.errors import BadRequest
 from flythinker.serving.state import ServerState
+from flythinker.serving.storage.store import StoredDocument
 
 SHOWN_USERS = 1000
 SHOWN_DOCUMENTS = 100
@@ -48,12 +50,15 @@ class Writings:
                 "title": stored.document.title,
                 "date": stored.document.date,
                 "characters": len(stored.document.text),
+                "edited": stored.document.edit_of is not None,
             }
             for stored in (page.documents if page else ())
         ]
         return {"user": user, "documents": cards, "more": page.has_more if page else False}
 
-    def add(self, tenant: str, user: str, documents: Sequence[Document]) -> None:
+    def add(
+        self, tenant: str, user: str, documents: Sequence[Document]
+    ) -> Sequence[StoredDocument]:
         """Store past texts of a user, who may be new.
 
         Raises:
@@ -64,11 +69,13 @@ class Writings:
             raise BadRequest("say first whose texts these are")
         try:
             _USER.validate_python(user)
-            added = [NewDocument(text=d.text, title=d.title, date=d.date) for d in documents]
         except ValidationError as error:
             raise invalid_field(error, otherwise="user") from error
-        if added:
-            store_documents(self._state, tenant, user, added)
+        try:
+            added = [NewDocument.model_validate(asdict(document)) for document in documents]
+        except ValidationError as error:
+            raise invalid_field(error) from error
+        return store_documents(self._state, tenant, user, added) if added else ()
 
     def add_files(self, tenant: str, user: str, files: Sequence[Mapping[str, Any]]) -> Summary:
         """Store the texts in files as `flythinker import` reads them; says what came of each.

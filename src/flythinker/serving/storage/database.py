@@ -61,6 +61,9 @@ documents = Table(
     Column("date", String, nullable=False),
     Column("created", DateTime(timezone=True), nullable=False),
     Column("version", Integer, nullable=False, server_default="0"),  # the user's, when it changed
+    # of a text that a model wrote for the user, who then changed it
+    Column("edit_query", Text),
+    Column("edit_written", Text),
     UniqueConstraint("user", "id"),
 )
 

@@ -13,7 +13,7 @@ from typing import Any
 
 from sqlalchemy import Row, Select, delete, func, select, update
 
-from flythinker.data.document import Document
+from flythinker.data.document import Document, Edit
 from flythinker.disk import DiskFull
 from flythinker.serving.errors import TooManyDocuments
 from flythinker.serving.storage.base import StoreBase
@@ -100,14 +100,15 @@ class DocumentStore(StoreBase):
     ) -> list[StoredDocument]:
         """Store documents, all or none, and the user with them; they are on disk at the end.
 
-        A text that the user has already is the same document, and takes the newer title and date.
+        A text that the user has already is the same document, and takes the newer title and date;
+        it stays an edit of what it was.
 
         Raises:
             TooManyDocuments: the user would have more than `most`.
             DiskFull: there is no room for them.
         """
         rows = {row["id"]: row for row in map(_row, added)}
-        with self._adding(sum(len(row["text"]) for row in rows.values())) as connection:
+        with self._adding(sum(map(_characters, rows.values()))) as connection:
             # also locks the user, so that nobody adds at the same time and the count holds
             number, version = connection.execute(
                 self._upsert(users)
@@ -119,6 +120,10 @@ class DocumentStore(StoreBase):
             ).one()
             new = self._upsert(documents)
             changed = {name: new.excluded[name] for name in ("title", "date", "version")}
+            changed |= {
+                name: func.coalesce(new.excluded[name], documents.c[name])
+                for name in ("edit_query", "edit_written")
+            }
             connection.execute(
                 new.on_conflict_do_update(index_elements=["user", "id"], set_=changed),
                 [row | {"user": number, "version": version} for row in rows.values()],
@@ -245,8 +250,22 @@ def _row(document: Document) -> dict[str, Any]:
         "title": document.title.strip(),
         "date": document.date,
         "created": datetime.now(UTC),
+        "edit_query": document.edit_of.query if document.edit_of else None,
+        "edit_written": document.edit_of.written if document.edit_of else None,
     }
 
 
+def _characters(row: dict[str, Any]) -> int:
+    """Of the texts in a row that may be long."""
+    return sum(len(row[name] or "") for name in ("text", "edit_query", "edit_written"))
+
+
+def document_of(row: Row[Any]) -> Document:
+    """The document in a row of the table."""
+    written = row.edit_written
+    edit = Edit(row.edit_query, written) if written is not None else None
+    return Document(row.text, row.title, row.date, edit)
+
+
 def _stored(row: Row[Any]) -> StoredDocument:
-    return StoredDocument(row.id, Document(row.text, row.title, row.date), utc(row.created))
+    return StoredDocument(row.id, document_of(row), utc(row.created))

@@ -23,6 +23,7 @@ from flythinker.disk import DiskFull
 from flythinker.serving.errors import DocumentGone
 from flythinker.serving.storage.base import StoreBase
 from flythinker.serving.storage.database import documents, index_parts, users, writing
+from flythinker.serving.storage.documents import document_of
 from flythinker.serving.storage.user_index import Owner, UserIndex
 
 logger = logging.getLogger(__name__)
@@ -39,8 +40,7 @@ _PART_BYTES = 2**19
 _AT_ONCE = 500
 """Documents that are read by their numbers in one query."""
 
-
-_COLUMNS = select(documents.c.number, documents.c.text, documents.c.title, documents.c.date)
+_DOCUMENTS = select(documents)
 
 
 class PastTexts(Sequence[Document]):
@@ -125,12 +125,12 @@ class IndexStore(StoreBase):
         found: dict[int, Document] = {}
         # SQLite gives the number of what was deleted to somebody else's later
         theirs = (documents.c.user == owner.number) & (users.c.epoch == owner.epoch)
-        query = _COLUMNS.join_from(documents, users).where(theirs)
+        query = _DOCUMENTS.join_from(documents, users).where(theirs)
         with self._engine.connect() as connection:
             for start in range(0, len(numbers), _AT_ONCE):
                 wanted = documents.c.number.in_(numbers[start : start + _AT_ONCE])
                 rows = connection.execute(query.where(wanted))
-                found |= {row.number: Document(row.text, row.title, row.date) for row in rows}
+                found |= {row.number: document_of(row) for row in rows}
         return found
 
     def _index_of(self, tenant: str, user: str) -> UserIndex | None:
@@ -169,12 +169,12 @@ class IndexStore(StoreBase):
             if row.version == known.version:
                 return True
             newer = documents.c.version > known.version
-            changed = connection.execute(_COLUMNS.where(own, newer)).all()
+            changed = connection.execute(_DOCUMENTS.where(own, newer)).all()
             count = connection.scalar(select(func.count()).where(own))
         # indexed without a connection: SQLite cannot empty its log while anybody reads in it
         index.apply(
             Owner(known.number, known.epoch, row.version),
-            ((one.number, Document(one.text, one.title, one.date)) for one in changed),
+            ((one.number, document_of(one)) for one in changed),
         )
         if len(index) != count:
             with self._engine.connect() as connection:

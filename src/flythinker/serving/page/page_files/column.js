@@ -1,15 +1,20 @@
-// One text as it streams: value = {title, state, note, tokens: [[text, kl or null, [words]], …]}.
+// One text as it streams: value = {title, state, note, tokens: [[text, kl or null, [words]], …], …}, see `Column`.
 // Tokens that are there already are kept, so that focus and the open tip survive a new piece.
 const FULL = 0.25; // nats from which on the shade is full
 const body = element.querySelector(".fly-text");
 const tip = element.querySelector(".fly-tip");
 const title = element.querySelector("h2");
 const state = element.querySelector(".fly-state");
-const note = element.querySelector(".fly-note");
+const note = element.querySelector(".fly-count");
 const copy = element.querySelector(".fly-copy");
+const edit = element.querySelector(".fly-edit");
+const editor = element.querySelector(".fly-editor");
+const area = editor.querySelector("textarea");
 const narrow = matchMedia("(max-width: 700px)");
 let drawn = [];
 let current = null; // the token whose tip is open
+let edited = null; // what the editor holds: {query, user, written, kept}
+let shown = ""; // the text that the editor began with
 
 function shade(kl) {
   return Math.min(1, Math.sqrt(kl / FULL)); // KL grows with the square of a small change
@@ -41,15 +46,22 @@ function draw() {
     const first = body.querySelector(".fly-token");
     if (first) first.tabIndex = 0; // one stop for the tab key; arrows go on from there
   }
+  if (value.state === "kept" || (value.state === "waiting" && area.value === shown)) close();
   if (value.state === "waiting" && narrow.matches && element.closest("#fly-personal")) {
     element.scrollIntoView(); // on a phone the texts are below everything else
   }
   title.textContent = value.title || "";
   if (state.textContent !== (value.state || "")) state.textContent = value.state || "";
   note.textContent = value.note || "";
+  body.lang = value.language || "";
   copy.hidden = !tokens.length;
+  edit.hidden = !tokens.length || !value.query || value.state === "writing" || !editor.hidden;
   element.classList.toggle("fly-writing", value.state === "writing");
   element.classList.toggle("fly-empty", !tokens.length);
+}
+
+function text_of(tokens) {
+  return tokens.map((token) => token[0]).join("").trim();
 }
 
 function same_token(one, other) {
@@ -108,24 +120,53 @@ body.addEventListener("keydown", (event) => {
   if (!token) return;
   const tokens = [...body.querySelectorAll(".fly-token")];
   const at = tokens.indexOf(token);
-  const to = { ArrowRight: at + 1, ArrowLeft: at - 1, Home: 0, End: tokens.length - 1 }[event.key];
+  const on = getComputedStyle(body).direction === "rtl" ? -1 : 1;
+  const to = { ArrowRight: at + on, ArrowLeft: at - on, Home: 0, End: tokens.length - 1 }[event.key];
   if (to !== undefined) {
     event.preventDefault();
     go(tokens[to]);
   } else if (event.key === "Escape") hide();
 });
 
+// The text as the person changes it. A new text that is written meanwhile takes away no change.
+function open() {
+  const { query, user = "", written, kept = "" } = props.value;
+  shown = text_of(drawn);
+  edited = { query, user, written: written || shown, kept };
+  area.value = shown;
+  area.lang = body.lang;
+  editor.hidden = false;
+  body.hidden = edit.hidden = true;
+  area.focus();
+  area.setSelectionRange(0, 0);
+}
+
+function close() {
+  if (editor.hidden) return;
+  const focused = editor.contains(document.activeElement);
+  editor.hidden = true;
+  body.hidden = edit.hidden = false;
+  if (focused) edit.focus();
+}
+
+edit.addEventListener("click", open);
+element.querySelector(".fly-cancel").addEventListener("click", close);
+element.querySelector(".fly-keep").addEventListener("click", () => {
+  if (edited.kept && area.value === shown) close();
+  else trigger("keep", { ...edited, text: area.value });
+});
+
 copy.addEventListener("click", async () => {
-  const text = drawn.map((token) => token[0]).join("").trim();
+  const text = editor.hidden ? text_of(drawn) : area.value;
   try {
     await navigator.clipboard.writeText(text);
   } catch { // not over plain http
-    const area = document.createElement("textarea");
-    area.value = text;
-    document.body.append(area);
-    area.select();
+    const copied = document.createElement("textarea");
+    copied.value = text;
+    document.body.append(copied);
+    copied.select();
     document.execCommand("copy");
-    area.remove();
+    copied.remove();
     copy.focus();
   }
   copy.textContent = "Copied";

@@ -5,6 +5,7 @@ function cells(tag, texts) {
   for (const text of texts) {
     const cell = document.createElement(tag);
     cell.textContent = text;
+    if (tag === "th") cell.scope = "col";
     row.append(cell);
   }
   return row;

@@ -1,4 +1,4 @@
-// A user's stored texts: value = {user, documents: [{id, title, date, characters}], more: whether there are more}.
+// A user's stored texts: value = {user, documents: [{id, title, date, characters, edited}], more: whether there are more}.
 const list = element.querySelector("ul");
 const about = element.querySelector(".fly-about");
 const forget = element.querySelector(".fly-forget");
@@ -7,10 +7,12 @@ function item(document_) {
   const entry = document.createElement("li");
   const name = document.createElement("span");
   name.className = "fly-name";
+  name.dir = "auto";
   name.textContent = document_.title || "Untitled";
   const size = document.createElement("span");
   size.className = "fly-size";
-  size.textContent = [document_.date, `${document_.characters.toLocaleString()} characters`]
+  const length = `${document_.characters.toLocaleString()} characters`;
+  size.textContent = [document_.date, length, document_.edited && "your edit"]
     .filter(Boolean)
     .join(" · ");
   const button = document.createElement("button");
