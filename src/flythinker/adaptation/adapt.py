@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from peft import LoraConfig, get_peft_model
 from transformers import PreTrainedModel, set_seed
 
+from flythinker.adaptation.teaching import split_newest
 from flythinker.adapter import (
     About,
     Adapter,
@@ -29,7 +30,6 @@ from flythinker.adapter import (
 from flythinker.data.batch import Collator, Row, encode
 from flythinker.data.document import Document
 from flythinker.data.example import Example
-from flythinker.data.occasions import examples_by_occasion
 from flythinker.data.words import count_words
 from flythinker.errors import FlyThinkerError
 from flythinker.model_folder import PersonalModel
@@ -39,11 +39,6 @@ from flythinker.scoring.significance import Interval, paired_difference, ratio
 from flythinker.training.config import FlyThinkerTrainingArguments
 from flythinker.training.run import last_checkpoint
 from flythinker.training.trainer import FlyThinkerTrainer
-
-HELD_OUT = 0.2
-"""The newest part of a person's passages, which judges the adapter."""
-FEWEST_HELD_OUT = 5
-"""An interval over fewer texts says nothing: all of them may be better by chance."""
 
 SCALE = 2.0
 """W becomes W + SCALE · B A."""
@@ -142,30 +137,6 @@ def learn(
     # the Trainer's model may autocast: what is measured later must be as before
     model.unload()
     return changes
-
-
-def split_newest(user: str, documents: Sequence[Document]) -> tuple[list[Example], list[Example]]:
-    """Examples of a person's passages to learn from, and the newest to judge by.
-
-    Those of one date stay together. Each has all strictly earlier passages as its history.
-
-    Raises:
-        FlyThinkerError: they are too few to learn from and to judge by.
-    """
-    occasions = examples_by_occasion({user: documents}, keep_first=True).get(user, [])
-    total = sum(map(len, occasions))
-    wanted = max(math.ceil(HELD_OUT * total), FEWEST_HELD_OUT)
-    held_out: list[Example] = []
-    while occasions and len(held_out) < wanted:
-        held_out = occasions.pop() + held_out
-    learned = [example for occasion in occasions for example in occasion]
-    if len(learned) < FEWEST_HELD_OUT:
-        raise FlyThinkerError(
-            f"{user}: too little to learn from: {total} passages, of which the newest "
-            f"{len(held_out)} would judge and {len(learned)} teach; it takes {FEWEST_HELD_OUT} of "
-            "each, of different dates (date texts in their names: 2024-05-01-x.md)"
-        )
-    return learned, held_out
 
 
 def _checkpoint(work: Path) -> Path | None:
