@@ -105,6 +105,9 @@ def test_what_was_learned_is_not_learned_again(person):
     other.train()
     assert {f: f.stat().st_mtime_ns for f in (first.shared / "adapters").iterdir()} == files
     assert other.personal.training["texts"] == [4, 4, 4]
+    edited = person(OPPU, texts=4, edits=2)
+    edited.train()
+    assert edited.personal.training["texts"] == [6, 6, 6]
     ours, theirs = first.adapters, other.adapters
     assert theirs["ben"].about.user == "ann"
     for name, change in ours["ann"].changes.items():

@@ -56,6 +56,8 @@ class OPPU(Method):
         of: whose texts change the model that a person is written with: their "own"; those of
             "another" person, the next by name; or "contemporaries", a draw of as many from those of
             the others that are nearest in date.
+        edits: so many, the newest, teach once more, as if they were what the person made of texts
+            written for them: see `flythinker.adaptation.teaching`.
     """
 
     label: ClassVar[str] = "OPPU"
@@ -65,6 +67,7 @@ class OPPU(Method):
     writings: str = ""
     texts: int = 100
     of: Of = "own"
+    edits: int = 0
 
     def train(self) -> None:
         """Learn an adapter a person; those that are there are not learned again.
@@ -131,7 +134,10 @@ class OPPU(Method):
             by_user[example.user_id].append(example)
         chosen = chosen_texts(by_user, self.texts, self.of)
         about = track(chosen.items(), f"Learning persons for {self.label}")
-        return {user: self._adapter(user, examples) for user, examples in about}
+        return {
+            user: self._adapter(user, [*examples, *examples[len(examples) - self.edits :]])
+            for user, examples in about
+        }
 
     def _adapter(self, user: str, examples: Sequence[Example]) -> Adapter:
         """What these texts teach, from `shared` where it has been learned before."""
