@@ -5,10 +5,12 @@ import logging
 import time
 from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass, field, replace
+from typing import Literal
 
 from pydantic import BaseModel
 from starlette.concurrency import run_in_threadpool
 
+from flythinker.adaptation.adapter import About
 from flythinker.data.example import Document
 from flythinker.data.prompt import Prompt, Turn
 from flythinker.generation.backends.protocol import Engine, Piece, Pieces, Task, TokenLogprob
@@ -16,6 +18,7 @@ from flythinker.generation.sampling import Sampling
 from flythinker.serving.errors import BadRequest, DocumentGone
 from flythinker.serving.ops.metrics import Metrics
 from flythinker.serving.personal import Prompter
+from flythinker.serving.storage.adapters import Try
 from flythinker.serving.storage.store import Store
 
 logger = logging.getLogger(__name__)
@@ -116,6 +119,23 @@ class TextStream:
             logger.info("texts", extra={"asked": asked, "texts": texts})
 
 
+@dataclass(frozen=True)
+class PersonAdapter:
+    """What is known of a user beyond the documents, for a client or the page.
+
+    Attributes:
+        status: "learning" now, "queued" for it, or "idle".
+        about: of the adapter in use; `None`: there is none.
+        version: grows with every change of what is known; 0: nothing is yet.
+        last_try: the newest, whatever came of it; `None`: there was none.
+    """
+
+    status: Literal["learning", "queued", "idle"]
+    about: About | None
+    version: int
+    last_try: Try | None
+
+
 class WritingService:
     """Writes for the users of tenants: prompts, texts, counts, refusals and the log of texts."""
 
@@ -183,6 +203,32 @@ class WritingService:
         stream = TextStream(prompts, histories, texts, source, timed, logged, echoes)
         self._metrics.prompt_tokens.inc(stream.prompt_tokens)
         return stream
+
+    # What is forgotten here is forgotten everywhere, also where it is being learned
+
+    def delete(self, tenant: str, user: str, id: str) -> bool:
+        """Delete one document, and an adapter that may have learned it; whether there was one."""
+        return self._store.delete(tenant, user, id)
+
+    def forget(self, tenant: str, user: str) -> bool:
+        """Delete a user with all documents and what was learned; whether there was one."""
+        return self._store.forget(tenant, user)
+
+    def adapter_of(self, tenant: str, user: str) -> PersonAdapter | None:
+        """What was learned of a user, and whether more is being; `None`: nothing and no."""
+        record = self._store.adapter_record(tenant, user)
+        if record is None:
+            return None
+        return PersonAdapter("idle", record.about, record.version, record.last_try)
+
+    def forget_adapter(self, tenant: str, user: str) -> bool:
+        """Forget what was learned of a user; it is learned again only when new texts come.
+
+        Whether there was anything, or was to be.
+        """
+        if self.adapter_of(tenant, user) is None:
+            return False
+        return self._store.forget_adapter(tenant, user)
 
     def _check_tokens(self, samplings: Sequence[Sampling]) -> None:
         """Refuse what names tokens that the model does not have."""
