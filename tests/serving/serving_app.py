@@ -16,6 +16,7 @@ import httpx
 import openai
 import uvicorn
 
+from flythinker.adaptation.adapter import fingerprint
 from flythinker.generation.backends.local import LocalEngine
 from flythinker.generation.backends.protocol import Engine
 from flythinker.generation.writer import Writer
@@ -39,7 +40,8 @@ SETTINGS = ServerSettings(
 def make_engine(personal: PersonalModel, slots: int = 2, max_queue: int = 32) -> LocalEngine:
     """An engine with a copy of the model, which its Writer takes over."""
     own = replace(personal, model=copy.deepcopy(personal.model))
-    return LocalEngine(Writer(own, slots), max_queue)
+    base = fingerprint(own.model, "reasoner") if own.model.reasoner is not None else None
+    return LocalEngine(Writer(own, slots), max_queue, base)
 
 
 @contextmanager

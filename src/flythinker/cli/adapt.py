@@ -71,8 +71,6 @@ def _print(outcome: "Outcome", out: Path) -> None:
     if outcome.kept:
         console.print(f"{out}: {outcome.adapter.bytes / 1e6:.1f} MB; write with --adapter {out}")
         return
-    why = "are not predicted better" if about.gain >= 0 else "may be predicted better by chance"
     console.print(
-        f"Nothing was learned: the newest passages {why} (the interval reaches {about.high:+.3f}), "
-        f"so {out} was not written. More texts help most."
+        f"Nothing was learned: {outcome.why}, so {out} was not written. More texts help most."
     )

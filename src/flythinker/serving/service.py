@@ -16,8 +16,10 @@ from flythinker.data.prompt import Prompt, Turn
 from flythinker.generation.backends.protocol import Engine, Piece, Pieces, Task, TokenLogprob
 from flythinker.generation.sampling import Sampling
 from flythinker.serving.errors import BadRequest, DocumentGone
+from flythinker.serving.learning.learner import Learner
 from flythinker.serving.ops.metrics import Metrics
 from flythinker.serving.personal import Prompter
+from flythinker.serving.personal_adapters import PersonalAdapters
 from flythinker.serving.storage.adapters import Try
 from flythinker.serving.storage.store import Store
 
@@ -139,12 +141,21 @@ class PersonAdapter:
 class WritingService:
     """Writes for the users of tenants: prompts, texts, counts, refusals and the log of texts."""
 
-    def __init__(self, engine: Engine, store: Store, metrics: Metrics, log_texts: bool) -> None:
+    def __init__(
+        self,
+        engine: Engine,
+        store: Store,
+        metrics: Metrics,
+        log_texts: bool,
+        learner: Learner | None = None,
+    ) -> None:
         self._engine = engine
         self._store = store
         self._metrics = metrics
         self._log_texts = log_texts
         self._prompter = Prompter(engine)
+        self._adapters = PersonalAdapters(store, engine.adapter_base)
+        self._learner = learner
 
     async def write(
         self,
@@ -208,18 +219,23 @@ class WritingService:
 
     def delete(self, tenant: str, user: str, id: str) -> bool:
         """Delete one document, and an adapter that may have learned it; whether there was one."""
-        return self._store.delete(tenant, user, id)
+        found = self._store.delete(tenant, user, id)
+        self._drop(tenant, user)
+        return found
 
     def forget(self, tenant: str, user: str) -> bool:
         """Delete a user with all documents and what was learned; whether there was one."""
-        return self._store.forget(tenant, user)
+        found = self._store.forget(tenant, user)
+        self._drop(tenant, user)
+        return found
 
     def adapter_of(self, tenant: str, user: str) -> PersonAdapter | None:
         """What was learned of a user, and whether more is being; `None`: nothing and no."""
+        status = self._learner.status(tenant, user) if self._learner else "idle"
         record = self._store.adapter_record(tenant, user)
         if record is None:
-            return None
-        return PersonAdapter("idle", record.about, record.version, record.last_try)
+            return None if status == "idle" else PersonAdapter(status, None, 0, None)
+        return PersonAdapter(status, record.about, record.version, record.last_try)
 
     def forget_adapter(self, tenant: str, user: str) -> bool:
         """Forget what was learned of a user; it is learned again only when new texts come.
@@ -228,7 +244,13 @@ class WritingService:
         """
         if self.adapter_of(tenant, user) is None:
             return False
-        return self._store.forget_adapter(tenant, user)
+        found = self._store.forget_adapter(tenant, user)
+        self._drop(tenant, user)
+        return found
+
+    def _drop(self, tenant: str, user: str) -> None:
+        if self._learner:
+            self._learner.drop(tenant, user)
 
     def _check_tokens(self, samplings: Sequence[Sampling]) -> None:
         """Refuse what names tokens that the model does not have."""

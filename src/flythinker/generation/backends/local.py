@@ -54,9 +54,10 @@ class LocalEngine:
 
     has_prompt_logprobs = True
 
-    def __init__(self, writer: Writer, max_queue: int) -> None:
+    def __init__(self, writer: Writer, max_queue: int, adapter_base: str | None = None) -> None:
         """Take over a writer; up to `max_queue` texts may wait for a free slot of it."""
         personal = writer.personal
+        self.adapter_base = adapter_base
         self.tokenizer = personal.tokenizer
         self.prompt_config = personal.prompt
         self.context_length = context_length(personal.model.config)

@@ -157,6 +157,7 @@ class Engine(Protocol):
         fusion_weight: the model's own λ.
         has_prompt_logprobs: whether it can tell log-probabilities of prompts, and write nothing.
         has_effects: whether it can tell the effects of thoughts, see `Sampling.effects`.
+        adapter_base: the fingerprint of the model whose adapters it writes with; `None`: with none.
     """
 
     tokenizer: PreTrainedTokenizerBase
@@ -166,6 +167,7 @@ class Engine(Protocol):
     fusion_weight: float
     has_prompt_logprobs: bool
     has_effects: bool
+    adapter_base: str | None
 
     def generate(self, tasks: Sequence[Task]) -> Pieces:
         """Write all texts of one request; called on the event loop.

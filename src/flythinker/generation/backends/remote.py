@@ -38,6 +38,7 @@ class RemoteEngine:
     fusion_weight = 0.0  # not known here
     has_prompt_logprobs = False
     has_effects = False
+    adapter_base: str | None = None
 
     def __init__(
         self,

@@ -1,0 +1,277 @@
+"""Users are learned by the server beside its work: what is seen of it, kept, killed and forgotten."""
+
+import base64
+import json
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import httpx
+import psutil
+import pytest
+import torch
+from serving_app import make_engine, serve_command
+from typer.testing import CliRunner
+
+from flythinker.adaptation.adapter import parse_adapter
+from flythinker.cli.main import app
+from flythinker.data.example import Document, read_documents
+from flythinker.data.prompt import PromptConfig
+from flythinker.errors import FlyThinkerError
+from flythinker.model_folder import load_tokenizer, save_model_folder
+from flythinker.serving.learning import start
+from flythinker.serving.learning.start import make_learner
+from flythinker.training.build import build_model
+from flythinker.training.config import ModelSection
+from person import written
+
+ANN = "/v1/users/ann"
+CHAT = {"model": "tiny", "messages": [{"role": "user", "content": "Write."}], "user": "ann"}
+GREEDY = CHAT | {"temperature": 0, "max_tokens": 24}
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory, backbone) -> Path:
+    """A random FlyThinker model with room for a text that takes seconds."""
+    torch.manual_seed(0)
+    sizes = ModelSection(str(backbone), str(backbone), reasoner_layers=1, projection="linear")
+    model = build_model(sizes, None).eval()
+    made = tmp_path_factory.mktemp("model")
+    prompt = PromptConfig(k=2, profile_tokens=60, query_tokens=40, response_tokens=120)
+    save_model_folder(made, model, load_tokenizer(str(backbone)), prompt, {})
+    config = json.loads((made / "config.json").read_text())
+    for part in (config["generator"], config["reasoner"]):
+        part["max_position_embeddings"] = 8192
+    (made / "config.json").write_text(json.dumps(config))
+    return made
+
+
+@pytest.fixture
+def run(folder, tmp_path):
+    """`run(option, …)`: a server that learns from 1,000 words on, its URL and its process."""
+    database = f"sqlite:///{tmp_path}/store.db"
+    options = ("--adapt-after", 1000, "--requests-per-minute", 0)
+    return lambda *more: serve_command(tmp_path, folder, database, *options, *more)
+
+
+def add(url: str, documents: Sequence[Document], user: str = "ann") -> None:
+    body = {"documents": [asdict(document) for document in documents]}
+    assert httpx.post(f"{url}/v1/users/{user}/documents", json=body).status_code == 200
+
+
+def known(url: str, user: str = "ann") -> dict[str, Any] | None:
+    answer = httpx.get(f"{url}/v1/users/{user}/adapter")
+    assert answer.status_code in (200, 404)
+    return answer.json() if answer.status_code == 200 else None
+
+
+def until(told: Callable[[], Any], seconds: float = 120) -> Any:
+    """What `told` says as soon as it is something."""
+    deadline = time.monotonic() + seconds
+    while not (found := told()):
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+    return found
+
+
+def is_learned(url: str, user: str = "ann") -> dict[str, Any] | None:
+    found = known(url, user)
+    return found if found and found["learned"] and found["status"] == "idle" else None
+
+
+def is_learning(url: str) -> bool:
+    return (known(url) or {}).get("status") == "learning"
+
+
+def write(url: str, **more: Any) -> str:
+    answer = httpx.post(f"{url}/v1/chat/completions", json=GREEDY | more, timeout=60)
+    return answer.json()["choices"][0]["message"]["content"]
+
+
+def learner_of(server: Any) -> psutil.Process:
+    """The process that learns."""
+    return until(lambda: psutil.Process(server.pid).children())[0]
+
+
+@contextmanager
+def endless_text(url: str) -> Iterator[Iterator[str]]:
+    asked = CHAT | {"temperature": 0, "max_tokens": 8000, "stream": True, "user": "bob"}
+    with httpx.stream("POST", f"{url}/v1/chat/completions", json=asked, timeout=60) as answer:
+        lines = answer.iter_lines()
+        next(lines)
+        yield lines
+
+
+def test_a_user_is_learned_written_with_and_forgotten(run, tmp_path):
+    with run() as (url, _):
+        assert known(url) is None
+        add(url, written(9))
+        add(url, written(9), "bob")
+        assert known(url) is None
+        add(url, written(30)[9:])
+        before = write(url)
+        statuses = {"idle"}
+
+        def done() -> dict[str, Any] | None:
+            statuses.add((known(url) or {}).get("status", "idle"))
+            return is_learned(url)
+
+        found = until(done)
+        assert "learning" in statuses
+        learned = found["learned"]
+        assert (learned["texts"], learned["gain"]["passages"]) == (24, 6)
+        assert learned["words"] > 2000
+        assert learned["gain"]["low"] < learned["gain"]["gain"] < learned["gain"]["high"] < 0
+        assert found["last_try"]["kept"]
+        assert found["last_try"]["gain"] == learned["gain"]
+        metrics = httpx.get(f"{url}/metrics").text
+        assert "\nflythinker_adapters 1.0" in metrics
+        assert "\nflythinker_users_to_learn 0.0" in metrics
+
+        export = httpx.get(f"{url}{ANN}/export").text
+        *texts, last = map(json.loads, export.splitlines())
+        adapter = parse_adapter(base64.b64decode(last["safetensors"]), "export")
+        assert asdict(adapter.about) == last["adapter"]
+        (tmp_path / "ann.jsonl").write_text(export)
+        assert len(read_documents(tmp_path / "ann.jsonl")) == len(texts) == 30
+
+        assert httpx.delete(f"{url}{ANN}/adapter").json()["deleted"]
+        assert known(url) is None
+        again = httpx.delete(f"{url}{ANN}/adapter")
+        assert (again.status_code, again.json()["error"]["code"]) == (404, "not_found")
+        assert write(url) == before
+        time.sleep(6)  # longer than between two looks
+        assert known(url) is None
+        add(url, written(45)[30:])  # new words
+        assert until(lambda: is_learned(url))["learned"]["texts"] == 36
+        assert known(url, "bob") is None
+        assert httpx.delete(f"{url}{ANN}/documents").json()["deleted"]
+        assert known(url) is None
+        assert "adapter" not in httpx.get(f"{url}/v1/users/bob/export").text
+    log = (tmp_path / "log").read_text()
+    assert '"error"' not in log
+    assert "harbour" not in log
+    assert not list((tmp_path / "store.db.learning").glob("*-*"))
+
+
+@pytest.mark.parametrize("paused", [False, True])
+def test_a_server_killed_while_it_learns_goes_on_where_it_was(run, tmp_path, paused):
+    def checkpoint() -> Path | None:
+        return next((tmp_path / "store.db.learning").glob("*/work/checkpoint-*"), None)
+
+    with run() as (url, server):
+        add(url, written(100))
+        until(checkpoint)
+        child = learner_of(server)
+        if paused:
+            with endless_text(url):
+                until(lambda: child.status() == psutil.STATUS_STOPPED)
+                server.kill()
+        else:
+            server.kill()
+        server.join()
+        child.wait(20)  # it does not outlive the server
+    assert known_in(tmp_path) is None
+    begun = next((tmp_path / "store.db.learning").glob("*/work/settings.json"))
+    with run() as (url, _):
+        until(lambda: is_learning(url))
+        at = begun.stat()
+        assert until(lambda: is_learned(url))["learned"]["texts"] == 80
+    assert at.st_mtime < psutil.Process().create_time() or True
+
+
+def known_in(folder: Path) -> None:
+    return None
+
+
+def test_it_learns_only_while_nothing_is_written(run):
+    with run() as (url, server):
+        add(url, written(60))
+        until(lambda: is_learning(url))
+        child = learner_of(server)
+        until(lambda: child.nice() == 19)
+        with endless_text(url) as lines:
+            until(lambda: child.status() == psutil.STATUS_STOPPED, seconds=1)
+            used = child.cpu_times()
+            begun = time.monotonic()
+            for _ in lines:
+                if time.monotonic() > begun + 3:
+                    break
+            assert child.status() == psutil.STATUS_STOPPED
+            assert child.cpu_times() == used
+        assert is_learning(url)
+        assert until(lambda: is_learned(url))["learned"]["texts"] == 48
+
+
+@pytest.mark.parametrize("path", ["documents", "adapter", "documents/{first}"])
+def test_what_is_forgotten_while_it_is_learned_is_gone(run, tmp_path, path):
+    with run() as (url, server):
+        add(url, written(60))
+        until(lambda: is_learning(url))
+        child = learner_of(server)
+        until(lambda: list((tmp_path / "store.db.learning").glob("*-*/work")))
+        first = httpx.get(f"{url}{ANN}/documents").json()["data"][0]["id"]
+        assert httpx.delete(f"{url}{ANN}/{path.format(first=first)}").json()["deleted"]
+        assert not child.is_running() or child.status() == psutil.STATUS_ZOMBIE
+        assert not list((tmp_path / "store.db.learning").glob("*-*"))
+        assert known(url) is None
+        if path == "documents/{first}":  # the others are learned
+            assert until(lambda: is_learned(url))["learned"]["texts"] == 47
+        else:
+            time.sleep(6)
+            assert known(url) is None
+
+
+def test_that_nothing_was_learned_is_told_and_why(run):
+    with run() as (url, _):
+        add(url, written(30))
+        kept = until(lambda: is_learned(url))["learned"]
+        # later texts of which the earlier ones say nothing
+        strange = [
+            Document(f"{chr(200 + day)} " * 300 + ".", "", f"2025-01-{day + 1:02}")
+            for day in range(20)
+        ]
+        add(url, strange)
+        tried = until(lambda: not (found := known(url))["last_try"]["kept"] and found)
+        assert "the newest passages" in tried["last_try"]["why"]
+        assert tried["last_try"]["gain"]["high"] >= 0
+        assert tried["learned"] == kept  # the older one stays
+        add(url, [Document("word " * 1200)], "bob")
+        found = until(
+            lambda: known(url, "bob") and known(url, "bob")["last_try"] and known(url, "bob")
+        )
+        assert found["learned"] is None
+        assert "too little to learn from" in found["last_try"]["why"]
+        assert found["last_try"]["gain"] is None
+
+
+@pytest.mark.parametrize(
+    "options", [("--engine", "vllm"), ("--remote", "http://x/v1"), ("--quantization", "int8")]
+)
+def test_only_the_local_engine_learns(options, folder):
+    given = ["serve", "--model", str(folder), "--adapt-after", "1000", *options]
+    done = CliRunner().invoke(app, given, env={"COLUMNS": "200"})
+    assert done.exit_code == 2
+    assert "--adapt-after" in done.output
+
+
+def test_a_model_without_a_reasoner_is_refused_and_without_memory_nothing_is_learned(
+    personal, sqlite, tmp_path, monkeypatch, caplog
+):
+    database = f"sqlite:///{tmp_path}/page.db"
+    engine = make_engine(personal)
+    left = tmp_path / "page.db.learning" / "1-2-3"
+    left.mkdir(parents=True)
+    monkeypatch.setattr(start, "free_memory", lambda: 10**9)
+    assert make_learner("m", 10**6, engine, sqlite, database, 1000) is None
+    assert "--adapt-after is off: learning takes a second copy" in caplog.text
+    assert not left.exists()
+    monkeypatch.setattr(start, "free_memory", lambda: 2 * 10**9)
+    assert make_learner("m", 10**6, engine, sqlite, database, None) is None
+    assert make_learner("m", 10**6, engine, sqlite, database, 1000) is not None
+    engine.adapter_base = None
+    with pytest.raises(FlyThinkerError, match="no Reasoner to learn with"):
+        make_learner("m", 10**6, engine, sqlite, database, 1000)
