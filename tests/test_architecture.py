@@ -15,7 +15,7 @@ ORDER = [
     "files",
     "data runs",
     "backbones scoring",
-    "model card",
+    "model card adapter",
     "model_folder",
     "generation training vllm_plugin",
     "adaptation",

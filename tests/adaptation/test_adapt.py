@@ -9,7 +9,7 @@ from safetensors.torch import save_file
 
 from command import fail, succeed
 from flythinker.adaptation.adapt import AdaptSettings, adapt, split_newest
-from flythinker.adaptation.adapter import (
+from flythinker.adapter import (
     fingerprint,
     layers_to_adapt,
     load_adapter,

@@ -1,11 +1,13 @@
-"""Users are learned by the server beside its work: what is seen of it, kept, killed and forgotten."""
+"""Users are learned beside the server's work: what is told, kept, killed, paused and forgotten."""
 
 import base64
 import json
+import shutil
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -16,13 +18,13 @@ import torch
 from serving_app import make_engine, serve_command
 from typer.testing import CliRunner
 
-from flythinker.adaptation.adapter import parse_adapter
+from flythinker.adapter import parse_adapter
 from flythinker.cli.main import app
 from flythinker.data.example import Document, read_documents
 from flythinker.data.prompt import PromptConfig
 from flythinker.errors import FlyThinkerError
 from flythinker.model_folder import load_tokenizer, save_model_folder
-from flythinker.serving.learning import start
+from flythinker.serving.learning import process, start
 from flythinker.serving.learning.start import make_learner
 from flythinker.training.build import build_model
 from flythinker.training.config import ModelSection
@@ -37,24 +39,28 @@ GREEDY = CHAT | {"temperature": 0, "max_tokens": 24}
 def folder(tmp_path_factory, backbone) -> Path:
     """A random FlyThinker model with room for a text that takes seconds."""
     torch.manual_seed(0)
-    sizes = ModelSection(str(backbone), str(backbone), reasoner_layers=1, projection="linear")
+    roomy = shutil.copytree(backbone, tmp_path_factory.mktemp("parts") / "roomy")
+    config = json.loads((roomy / "config.json").read_text())
+    (roomy / "config.json").write_text(json.dumps(config | {"max_position_embeddings": 8192}))
+    sizes = ModelSection(str(roomy), str(roomy), reasoner_layers=1, projection="linear")
     model = build_model(sizes, None).eval()
     made = tmp_path_factory.mktemp("model")
     prompt = PromptConfig(k=2, profile_tokens=60, query_tokens=40, response_tokens=120)
     save_model_folder(made, model, load_tokenizer(str(backbone)), prompt, {})
-    config = json.loads((made / "config.json").read_text())
-    for part in (config["generator"], config["reasoner"]):
-        part["max_position_embeddings"] = 8192
-    (made / "config.json").write_text(json.dumps(config))
     return made
 
 
 @pytest.fixture
 def run(folder, tmp_path):
-    """`run(option, …)`: a server that learns from 1,000 words on, its URL and its process."""
+    """`run()`: a server that learns from 1,000 words on, its URL and its process."""
     database = f"sqlite:///{tmp_path}/store.db"
     options = ("--adapt-after", 1000, "--requests-per-minute", 0)
-    return lambda *more: serve_command(tmp_path, folder, database, *options, *more)
+    return partial(serve_command, tmp_path, folder, database, *options, before=at_full_speed)
+
+
+def at_full_speed() -> None:
+    """Beside other tests, with the lowest priority, learning would take minutes."""
+    process.NICE = 0
 
 
 def add(url: str, documents: Sequence[Document], user: str = "ann") -> None:
@@ -113,6 +119,7 @@ def test_a_user_is_learned_written_with_and_forgotten(run, tmp_path):
         assert known(url) is None
         add(url, written(30)[9:])
         before = write(url)
+        plain = write(url, personalize=False)
         statuses = {"idle"}
 
         def done() -> dict[str, Any] | None:
@@ -138,6 +145,8 @@ def test_a_user_is_learned_written_with_and_forgotten(run, tmp_path):
         (tmp_path / "ann.jsonl").write_text(export)
         assert len(read_documents(tmp_path / "ann.jsonl")) == len(texts) == 30
 
+        assert write(url) != before
+        assert write(url, personalize=False) == plain
         assert httpx.delete(f"{url}{ANN}/adapter").json()["deleted"]
         assert known(url) is None
         again = httpx.delete(f"{url}{ANN}/adapter")
@@ -159,12 +168,12 @@ def test_a_user_is_learned_written_with_and_forgotten(run, tmp_path):
 
 @pytest.mark.parametrize("paused", [False, True])
 def test_a_server_killed_while_it_learns_goes_on_where_it_was(run, tmp_path, paused):
-    def checkpoint() -> Path | None:
-        return next((tmp_path / "store.db.learning").glob("*/work/checkpoint-*"), None)
+    def checkpoints() -> list[Path]:
+        return list((tmp_path / "store.db.learning").glob("*/work/checkpoint-*"))
 
     with run() as (url, server):
         add(url, written(100))
-        until(checkpoint)
+        until(checkpoints)
         child = learner_of(server)
         if paused:
             with endless_text(url):
@@ -174,17 +183,18 @@ def test_a_server_killed_while_it_learns_goes_on_where_it_was(run, tmp_path, pau
             server.kill()
         server.join()
         child.wait(20)  # it does not outlive the server
-    assert known_in(tmp_path) is None
-    begun = next((tmp_path / "store.db.learning").glob("*/work/settings.json"))
+    ends = max(int(path.name.split("-")[1]) for path in checkpoints())
     with run() as (url, _):
-        until(lambda: is_learning(url))
-        at = begun.stat()
-        assert until(lambda: is_learned(url))["learned"]["texts"] == 80
-    assert at.st_mtime < psutil.Process().create_time() or True
+        assert known(url) is None
+        steps = set()
 
+        def learned() -> dict[str, Any] | None:
+            steps.update(int(path.name.split("-")[1]) for path in checkpoints())
+            return is_learned(url)
 
-def known_in(folder: Path) -> None:
-    return None
+        assert until(learned)["learned"]["texts"] == 80
+    assert min(steps) >= ends  # it was never learned from the beginning again
+    assert max(steps) > ends
 
 
 def test_it_learns_only_while_nothing_is_written(run):
@@ -192,7 +202,6 @@ def test_it_learns_only_while_nothing_is_written(run):
         add(url, written(60))
         until(lambda: is_learning(url))
         child = learner_of(server)
-        until(lambda: child.nice() == 19)
         with endless_text(url) as lines:
             until(lambda: child.status() == psutil.STATUS_STOPPED, seconds=1)
             used = child.cpu_times()
@@ -204,6 +213,15 @@ def test_it_learns_only_while_nothing_is_written(run):
             assert child.cpu_times() == used
         assert is_learning(url)
         assert until(lambda: is_learned(url))["learned"]["texts"] == 48
+
+
+def test_it_has_the_lowest_priority_and_one_thread(run):
+    with run(before=None) as (url, server):
+        add(url, written(30))
+        until(lambda: is_learning(url))
+        child = learner_of(server)
+        until(lambda: child.nice() == 19)
+        assert child.environ()["OMP_NUM_THREADS"] == "1"
 
 
 @pytest.mark.parametrize("path", ["documents", "adapter", "documents/{first}"])
@@ -230,19 +248,14 @@ def test_that_nothing_was_learned_is_told_and_why(run):
         add(url, written(30))
         kept = until(lambda: is_learned(url))["learned"]
         # later texts of which the earlier ones say nothing
-        strange = [
-            Document(f"{chr(200 + day)} " * 300 + ".", "", f"2025-01-{day + 1:02}")
-            for day in range(20)
-        ]
-        add(url, strange)
+        strange = [f"{chr(200 + day)} " * 300 + "." for day in range(20)]
+        add(url, [Document(text, "", f"2025-01-{day + 1:02}") for day, text in enumerate(strange)])
         tried = until(lambda: not (found := known(url))["last_try"]["kept"] and found)
         assert "the newest passages" in tried["last_try"]["why"]
         assert tried["last_try"]["gain"]["high"] >= 0
         assert tried["learned"] == kept  # the older one stays
         add(url, [Document("word " * 1200)], "bob")
-        found = until(
-            lambda: known(url, "bob") and known(url, "bob")["last_try"] and known(url, "bob")
-        )
+        found = until(lambda: (found := known(url, "bob")) and found["last_try"] and found)
         assert found["learned"] is None
         assert "too little to learn from" in found["last_try"]["why"]
         assert found["last_try"]["gain"] is None

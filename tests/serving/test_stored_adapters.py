@@ -6,7 +6,7 @@ from functools import partial
 import pytest
 import torch
 
-from flythinker.adaptation.adapter import About, Adapter, adapter_bytes
+from flythinker.adapter import About, Adapter, adapter_bytes
 from flythinker.data.example import Document
 from flythinker.serving.storage.adapters import Candidate, Material
 from flythinker.serving.storage.store import Store

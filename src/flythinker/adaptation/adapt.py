@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from peft import LoraConfig, get_peft_model
 from transformers import PreTrainedModel, set_seed
 
-from flythinker.adaptation.adapter import (
+from flythinker.adapter import (
     About,
     Adapter,
     Changes,

@@ -42,7 +42,7 @@ def adapt(
     """Learn one person into a small file, kept only if it predicts their newest texts better."""
     from flythinker.adaptation.adapt import AdaptSettings
     from flythinker.adaptation.adapt import adapt as learn
-    from flythinker.adaptation.adapter import save_adapter
+    from flythinker.adapter import save_adapter
     from flythinker.data.history import read_history
     from flythinker.model_folder import load_model_folder
 

@@ -11,7 +11,6 @@ import openai
 import uvicorn
 from transformers import AutoConfig
 
-from flythinker.adaptation.adapter import fingerprint
 from flythinker.backbones.packaged import resolve_backbone
 from flythinker.data.prompt import PromptConfig
 from flythinker.generation.backends.local import LocalEngine
@@ -73,10 +72,8 @@ def local_engine(
 ) -> tuple[Engine, int]:
     """Load a model into an engine of this process; also says how many numbers the model has."""
     personal = load_model_folder(model, dtype=as_dtype(dtype), quantization=quantization)
-    takes_adapters = personal.model.reasoner is not None and quantization is None
-    base = fingerprint(personal.model, "reasoner") if takes_adapters else None
     numbers = personal.model.num_parameters()
-    return LocalEngine(text_writer(personal, slots, prefix_bytes), max_queue, base), numbers
+    return LocalEngine(text_writer(personal, slots, prefix_bytes), max_queue), numbers
 
 
 def remote_engine(

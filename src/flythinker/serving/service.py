@@ -10,7 +10,7 @@ from typing import Literal
 from pydantic import BaseModel
 from starlette.concurrency import run_in_threadpool
 
-from flythinker.adaptation.adapter import About
+from flythinker.adapter import About, Adapter
 from flythinker.data.example import Document
 from flythinker.data.prompt import Prompt, Turn
 from flythinker.generation.backends.protocol import Engine, Piece, Pieces, Task, TokenLogprob
@@ -154,7 +154,7 @@ class WritingService:
         self._metrics = metrics
         self._log_texts = log_texts
         self._prompter = Prompter(engine)
-        self._adapters = PersonalAdapters(store, engine.adapter_base)
+        self._adapters = PersonalAdapters(store, engine)
         self._learner = learner
 
     async def write(
@@ -190,12 +190,12 @@ class WritingService:
             raise BadRequest(message, param="echo")
         self._check_tokens(samplings)
         # off the event loop: it reads the store, indexes past texts and tokenizes
-        prompts, histories = await run_in_threadpool(self._prompts, tenant, requests)
+        prompts, histories, adapters = await run_in_threadpool(self._prompts, tenant, requests)
         # as JSON, in which no tenant's name can pass for another's with a salt
         owner = json.dumps([tenant, cache_salt]) if cache_salt else tenant
         tasks: list[Task] = []
         echoes: dict[int, str] = {}
-        for request, prompt in zip(requests, prompts, strict=True):
+        for request, prompt, adapter in zip(requests, prompts, adapters, strict=True):
             length = self._prompter.room(prompt, request.max_tokens)
             if any(sampling.min_new_tokens > length for sampling in request.samplings):
                 message = f"min_tokens must be {length} at most, which is what may be written here"
@@ -204,7 +204,7 @@ class WritingService:
                 echo = self._prompter.text(request.query)
                 echoes |= {len(tasks) + place: echo for place in range(len(request.samplings))}
             tasks += [
-                Task(prompt, replace(sampling, max_new_tokens=length), owner)
+                Task(prompt, replace(sampling, max_new_tokens=length), owner, adapter)
                 for sampling in request.samplings
             ]
         source = self._engine.generate(tasks)
@@ -266,8 +266,11 @@ class WritingService:
 
     def _prompts(
         self, tenant: str, requests: Sequence[WritingRequest]
-    ) -> tuple[list[Prompt], list[Sequence[Document]]]:
-        """The prompt of each request, and all past texts of its user, who is ever the tenant's."""
+    ) -> tuple[list[Prompt], list[Sequence[Document]], list[Adapter | None]]:
+        """The prompt of each request, all past texts and the adapter of its user.
+
+        The user is ever the tenant's.
+        """
         while True:
             histories: dict[str | None, Sequence[Document]] = {None: []}
             for request in requests:
@@ -277,7 +280,14 @@ class WritingService:
                 prompts = [self._prompt(request, histories[request.user]) for request in requests]
             except DocumentGone:
                 continue
-            return prompts, [histories[request.user] for request in requests]
+            pasts = [histories[request.user] for request in requests]
+            return prompts, pasts, [self._adapter(tenant, request) for request in requests]
+
+    def _adapter(self, tenant: str, request: WritingRequest) -> Adapter | None:
+        """That of the user; what is read as it is, is the model's alone."""
+        if request.user is None or request.echo or not isinstance(request.query, str):
+            return None
+        return self._adapters.of(tenant, request.user)
 
     def _prompt(self, request: WritingRequest, history: Sequence[Document]) -> Prompt:
         if not isinstance(request.query, str):

@@ -9,6 +9,7 @@ import openai
 from openai.types import CompletionChoice
 from transformers import PreTrainedTokenizerBase
 
+from flythinker.adapter import Adapter
 from flythinker.data.prompt import PromptConfig
 from flythinker.errors import FlyThinkerError
 from flythinker.generation.backends import errors
@@ -91,6 +92,10 @@ class RemoteEngine:
     def ready(self) -> bool:
         """See `Engine`; whether the endpoint is there shows when it is asked."""
         return not self._closing
+
+    def takes(self, adapter: Adapter) -> bool:
+        """See `Engine`."""
+        return False
 
     def stats(self) -> Stats:
         """See `Engine`."""

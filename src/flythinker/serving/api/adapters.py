@@ -5,7 +5,7 @@ from typing import Literal
 from fastapi import APIRouter
 from typing_extensions import TypedDict  # pydantic wants this one before Python 3.12
 
-from flythinker.adaptation.adapter import About
+from flythinker.adapter import About
 from flythinker.serving.api.access import Tenant
 from flythinker.serving.api.documents import UserId
 from flythinker.serving.api.errors import ApiError

@@ -11,7 +11,7 @@ from fastapi.responses import StreamingResponse
 from pydantic import Field, field_validator
 from typing_extensions import TypedDict  # pydantic wants this one before Python 3.12
 
-from flythinker.adaptation.adapter import adapter_bytes
+from flythinker.adapter import adapter_bytes
 from flythinker.data.document import Document, is_iso_date
 from flythinker.serving.api.access import Tenant
 from flythinker.serving.api.errors import ApiError

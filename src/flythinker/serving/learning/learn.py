@@ -23,7 +23,7 @@ from flythinker.files import atomic_write
 def main() -> None:
     """Learn one user."""
     task = json.loads(sys.stdin.buffer.readline())
-    os.nice(19)
+    os.nice(task["nice"])
     with suppress(OSError):  # of Linux: when memory ends, this ends before the server
         Path("/proc/self/oom_score_adj").write_text("1000")
     Thread(target=_end_with_the_server, daemon=True).start()
@@ -39,7 +39,7 @@ def main() -> None:
 
 def _learn(model: str, user: str, texts: list[dict[str, str]], folder: Path) -> dict[str, Any]:
     from flythinker.adaptation.adapt import adapt, split_newest
-    from flythinker.adaptation.adapter import save_adapter
+    from flythinker.adapter import save_adapter
     from flythinker.model_folder import load_model_folder
 
     documents = [Document(**text) for text in texts]

@@ -10,7 +10,7 @@ from typing import Literal
 
 from filelock import FileLock, Timeout
 
-from flythinker.adaptation.adapter import About, load_adapter
+from flythinker.adapter import About, load_adapter
 from flythinker.disk import DiskFull
 from flythinker.serving.learning.process import LearningProcess
 from flythinker.serving.storage.adapters import Candidate, Material

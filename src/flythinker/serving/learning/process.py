@@ -14,6 +14,9 @@ from typing import Any
 
 from flythinker.data.document import Document
 
+NICE = 19
+"""The lowest priority."""
+
 
 class LearningProcess:
     """A process that runs `learn`: of the lowest priority, with one thread, on the CPU.
@@ -45,6 +48,7 @@ class LearningProcess:
         """Let it learn `user` for the model of that folder or name; from a checkpoint on."""
         task = {
             "folder": str(self.folder.resolve()),
+            "nice": NICE,
             "model": model,
             "user": user,
             "documents": [asdict(document) for document in documents],

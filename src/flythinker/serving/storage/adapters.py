@@ -7,7 +7,7 @@ from typing import Any
 
 from sqlalchemy import Connection, Row, Select, case, delete, func, insert, select
 
-from flythinker.adaptation.adapter import About, Adapter, adapter_bytes, parse_adapter
+from flythinker.adapter import About, Adapter, adapter_bytes, parse_adapter
 from flythinker.data.document import Document
 from flythinker.data.words import count_words
 from flythinker.serving.storage.base import PART_BYTES, StoreBase

@@ -3,6 +3,7 @@
 import hashlib
 import json
 from dataclasses import asdict, dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal
 
@@ -54,7 +55,7 @@ class About:
     made: str
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Adapter:
     """Low-rank changes by the names of the layers.
 
@@ -65,6 +66,21 @@ class Adapter:
 
     about: About
     changes: Changes
+
+    @cached_property
+    def version(self) -> str:
+        """Of its numbers: what was read with another version must not be mixed with it."""
+        digest = hashlib.sha256(str(self.about.scale).encode())
+        for name, sides in sorted(self.changes.items()):
+            for side in sides:
+                digest.update(f"{name} {tuple(side.shape)}".encode())
+                digest.update(side.contiguous().view(torch.uint8).numpy().tobytes())
+        return digest.hexdigest()[:32]
+
+    @property
+    def rank(self) -> int:
+        """The largest of its changes."""
+        return max(len(a) for a, _ in self.changes.values())
 
     @property
     def bytes(self) -> int:
@@ -99,6 +115,18 @@ def fingerprint(model: PreTrainedModel, part: Part) -> str:
         first = weight.detach().flatten()[:64].to(torch.bfloat16).float().cpu().numpy()
         digest.update(f"{name} {tuple(weight.shape)}".encode() + first.tobytes())
     return digest.hexdigest()[:16]
+
+
+def check_base(adapter: Adapter, base: str | None, name: str) -> None:
+    """Raise `FlyThinkerError` for an adapter, called `name`, of another model than `base`.
+
+    `base` is the `fingerprint` of the part that it changes; `None`: there is no such part.
+    """
+    if adapter.about.base != base:
+        raise FlyThinkerError(
+            f"{name}: made for another model (its {adapter.about.part} has other weights); "
+            "run `flythinker adapt` with this one"
+        )
 
 
 def adapter_bytes(adapter: Adapter) -> bytes:
@@ -150,11 +178,7 @@ def merge_adapter(model: PreTrainedModel, adapter: Adapter, name: str) -> None:
     Raises:
         FlyThinkerError: it was made for another model; `name` is the adapter's in the message.
     """
-    if fingerprint(model, adapter.about.part) != adapter.about.base:
-        raise FlyThinkerError(
-            f"{name}: made for another model (its {adapter.about.part} has other weights); "
-            "run `flythinker adapt` with this one"
-        )
+    check_base(adapter, fingerprint(model, adapter.about.part), name)
     merge_changes(model, adapter.changes, adapter.about.scale)
 
 
