@@ -170,6 +170,15 @@ def test_the_commands(folder, tmp_path):
     assert "Nothing was learned: the newest passages" in printed
     assert adapter.read_bytes() == kept
 
+    stored = ["--model", folder, "--user", "me", "--out", tmp_path / "stored.adapter"]
+    assert "--writings, or a server's --database" in fail("adapt", *stored, code=2)
+    database = f"sqlite:///{tmp_path}/store.db"
+    succeed("users", "import", texts, "--user", "me", "--tenant", "acme", "--database", database)
+    stored += ["--database", database]
+    assert "me: no such user of tenant 'default'" in fail("adapt", *stored)
+    assert "19 passages" in succeed("adapt", *stored, "--tenant", "acme", "--epochs", "1")
+    assert load_adapter(tmp_path / "stored.adapter").about.user == "me"
+
     query = ["--query", "Write about the sea.", "--temperature", "0", "--max-new-tokens", "12"]
     asked = ["write", "--model", folder, "--history", texts, *query]
     assert succeed(*asked, "--adapter", adapter) != succeed(*asked)

@@ -8,8 +8,11 @@ import torch
 
 from flythinker.adapter import About, Adapter, adapter_bytes
 from flythinker.data.example import Document
+from flythinker.disk import DiskFull
 from flythinker.serving.storage.adapters import Candidate, Material
+from flythinker.serving.storage.reserve import RESERVE_BYTES
 from flythinker.serving.storage.store import Store
+from small_disk import fill
 
 SEA = Document("The sea was calm.", "Sea", "2024-05")
 SHIP = Document("Ships sail far.", "Ships", "2023")
@@ -21,10 +24,10 @@ ABOUT = About(
 )  # fmt: skip
 
 
-def adapter(seed: int = 0, base: str = BASE) -> Adapter:
-    """One of over half a megabyte, so that it is kept in parts."""
+def adapter(seed: int = 0, base: str = BASE, size: int = 30_000) -> Adapter:
+    """One of 32 bytes times `size`, so that it is kept in parts."""
     draw = torch.Generator().manual_seed(seed)
-    a, b = (torch.randn(shape, generator=draw).bfloat16() for shape in ((8, 30_000), (30_000, 8)))
+    a, b = (torch.randn(shape, generator=draw).bfloat16() for shape in ((8, size), (size, 8)))
     return Adapter(replace(ABOUT, base=base), {"layer": (a, b)})
 
 
@@ -170,3 +173,22 @@ def test_nothing_of_a_forgotten_adapter_is_in_the_files(tmp_path):
     store.forget("acme", "ann")
     assert not there()
     store.close()
+
+
+@pytest.mark.parametrize("how", ["forget", "forget_adapter", "delete"])
+def test_it_is_forgotten_on_a_full_disk_also_if_it_is_larger_than_the_reserve(disk, how):
+    folder = disk(96)
+    store = Store.open(f"sqlite:///{folder}/store.db")
+    (sea,) = add(store, SEA)
+    large = adapter(size=2 * RESERVE_BYTES // 32)
+    assert store.keep_adapter(material(store), large)
+    fill(folder)
+    with pytest.raises(DiskFull):
+        store.keep_adapter(material(store), adapter())
+    assert is_stored(store, large)
+    assert getattr(store, how)("acme", "ann", *([sea.id] if how == "delete" else []))
+    assert store.adapter("acme", "ann") is None
+    assert not store.adapter_count()
+    piece = adapter_bytes(large)[100_000:100_050]
+    store.close()
+    assert not any(piece in file.read_bytes() for file in folder.glob("store.db*"))

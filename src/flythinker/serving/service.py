@@ -219,15 +219,11 @@ class WritingService:
 
     def delete(self, tenant: str, user: str, id: str) -> bool:
         """Delete one document, and an adapter that may have learned it; whether there was one."""
-        found = self._store.delete(tenant, user, id)
-        self._drop(tenant, user)
-        return found
+        return self._store.delete(tenant, user, id) and self._dropped(tenant, user)
 
     def forget(self, tenant: str, user: str) -> bool:
         """Delete a user with all documents and what was learned; whether there was one."""
-        found = self._store.forget(tenant, user)
-        self._drop(tenant, user)
-        return found
+        return self._store.forget(tenant, user) and self._dropped(tenant, user)
 
     def adapter_of(self, tenant: str, user: str) -> PersonAdapter | None:
         """What was learned of a user, and whether more is being; `None`: nothing and no."""
@@ -244,13 +240,12 @@ class WritingService:
         """
         if self.adapter_of(tenant, user) is None:
             return False
-        found = self._store.forget_adapter(tenant, user)
-        self._drop(tenant, user)
-        return found
+        return self._store.forget_adapter(tenant, user) and self._dropped(tenant, user)
 
-    def _drop(self, tenant: str, user: str) -> None:
+    def _dropped(self, tenant: str, user: str) -> bool:
         if self._learner:
             self._learner.drop(tenant, user)
+        return True
 
     def _check_tokens(self, samplings: Sequence[Sampling]) -> None:
         """Refuse what names tokens that the model does not have."""

@@ -37,12 +37,12 @@ def main() -> None:
         json.dump(result, file)
 
 
-def _learn(model: str, user: str, texts: list[dict[str, str]], folder: Path) -> dict[str, Any]:
+def _learn(model: str, user: str, texts: list[list[str]], folder: Path) -> dict[str, Any]:
     from flythinker.adaptation.adapt import adapt, split_newest
     from flythinker.adapter import save_adapter
     from flythinker.model_folder import load_model_folder
 
-    documents = [Document(**text) for text in texts]
+    documents = [Document(*text) for text in texts]
     try:
         split_newest(user, documents)
     except FlyThinkerError as error:

@@ -67,6 +67,7 @@ class Learner:
         self._process: LearningProcess | None = None
         self._learned: tuple[str, str] | None = None  # tenant and user of the process
         self._lock = RLock()  # of the queue and the process
+        self._alone = FileLock(work / LOCK, thread_local=False)
         self._stop = Event()
         self._thread = Thread(target=self._run, name="learner", daemon=True)
 
@@ -99,22 +100,23 @@ class Learner:
             self._queue = [c for c in self._queue if (c.tenant, c.user) != (tenant, user)]
             if self._process and self._learned == (tenant, user):
                 self._process.discard()
+            if self._alone.is_locked:
+                self._clear()
 
     # All that follows runs in the thread.
 
     def _run(self) -> None:
         self._work.mkdir(mode=0o700, parents=True, exist_ok=True)
-        alone = FileLock(self._work / LOCK)  # another server of this database may learn already
         while not self._stop.wait(_LOOK_SECONDS):
             try:
-                alone.acquire(timeout=0)
+                if not self._alone.is_locked:
+                    self._alone.acquire(timeout=0)
+                self._look_and_learn()
             except Timeout:
-                continue
-            with alone:
-                try:
-                    self._look_and_learn()
-                except Exception:
-                    logger.exception("learning users failed")
+                pass  # another server of this database learns here
+            except Exception:
+                logger.exception("learning users failed")
+        self._alone.release()
 
     def _look_and_learn(self) -> None:
         while not self._stop.is_set() and not self._busy():
@@ -145,9 +147,7 @@ class Learner:
             if material is None:
                 return
             folder = self._folder(material.owner)
-            for other in self._work.glob("*-*-*"):
-                if other != folder:
-                    shutil.rmtree(other)
+            self._clear(folder)
             process = self._process = LearningProcess(folder)
             self._learned = candidate.tenant, candidate.user
         try:
@@ -190,6 +190,16 @@ class Learner:
         except DiskFull:
             logger.warning("what was learned of a user could not be kept: the disk is full")
             self._enough[candidate] = False  # until there are new texts
+
+    def _clear(self, but: Path | None = None) -> None:
+        """Delete what an earlier server left half learned: nobody knows any more whose it is.
+
+        Except what lies in the folder `but`, or is being learned.
+        """
+        kept = {but, self._process.folder if self._process else None}
+        for folder in self._work.glob("*-*-*"):
+            if folder not in kept:
+                shutil.rmtree(folder)
 
     def _folder(self, owner: Owner) -> Path:
         return self._work / f"{owner.number}-{owner.epoch}-{owner.version}"

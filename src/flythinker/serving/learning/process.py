@@ -8,7 +8,6 @@ import subprocess
 import sys
 from collections.abc import Iterable
 from contextlib import suppress
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -51,7 +50,7 @@ class LearningProcess:
             "nice": NICE,
             "model": model,
             "user": user,
-            "documents": [asdict(document) for document in documents],
+            "documents": [(each.text, each.title, each.date) for each in documents],
         }
         assert self._process.stdin is not None
         with suppress(BrokenPipeError):  # it has ended already, which `result` says
