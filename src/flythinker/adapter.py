@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import Any, Literal
 
 import torch
-from safetensors import SafetensorError, safe_open
-from safetensors.torch import save
+from safetensors import SafetensorError
+from safetensors.torch import load, save
 from torch import Tensor, nn
 from transformers import PreTrainedModel
 from transformers.pytorch_utils import Conv1D
@@ -131,13 +131,36 @@ def check_base(adapter: Adapter, base: str | None, name: str) -> None:
         )
 
 
-def save_adapter(path: Path, adapter: Adapter) -> None:
-    """Write one file, which appears only when it is complete."""
+def adapter_bytes(adapter: Adapter) -> bytes:
+    """All of it as one safetensors file."""
     tensors: dict[str, Tensor] = {}
     for name, (a, b) in adapter.changes.items():
         tensors |= {f"{name}.A": a.contiguous(), f"{name}.B": b.contiguous()}
+    return save(tensors, {_ABOUT: json.dumps(asdict(adapter.about))})
+
+
+def parse_adapter(data: bytes, name: str) -> Adapter:
+    """What `adapter_bytes` gave.
+
+    Raises:
+        FlyThinkerError: it is something else; `name` is what the message calls it.
+    """
+    try:
+        tensors = load(data)
+        # the library gives its metadata of files only: a JSON header follows its length
+        header = json.loads(data[8 : 8 + int.from_bytes(data[:8], "little")])
+        about = About(**json.loads(header["__metadata__"][_ABOUT]))
+        layers = sorted({key.rpartition(".")[0] for key in tensors})
+        changes = {layer: (tensors[f"{layer}.A"], tensors[f"{layer}.B"]) for layer in layers}
+    except (SafetensorError, KeyError, TypeError, ValueError) as error:
+        raise FlyThinkerError(f"{name}: not an adapter of `flythinker adapt`") from error
+    return Adapter(about, changes)
+
+
+def save_adapter(path: Path, adapter: Adapter) -> None:
+    """Write one file, which appears only when it is complete."""
     with atomic_write(path, binary=True) as file:
-        file.write(save(tensors, {_ABOUT: json.dumps(asdict(adapter.about))}))
+        file.write(adapter_bytes(adapter))
 
 
 def load_adapter(path: Path) -> Adapter:
@@ -148,16 +171,7 @@ def load_adapter(path: Path) -> Adapter:
     """
     if not path.is_file():
         raise FlyThinkerError(f"{path}: no such adapter; `flythinker adapt` makes one")
-    try:
-        with safe_open(path, "pt") as file:
-            about = About(**json.loads((file.metadata() or {})[_ABOUT]))
-            names = sorted({key.rpartition(".")[0] for key in file.keys()})  # noqa: SIM118
-            changes = {
-                name: (file.get_tensor(f"{name}.A"), file.get_tensor(f"{name}.B")) for name in names
-            }
-    except (SafetensorError, KeyError, TypeError, ValueError) as error:
-        raise FlyThinkerError(f"{path}: not an adapter of `flythinker adapt`") from error
-    return Adapter(about, changes)
+    return parse_adapter(path.read_bytes(), str(path))
 
 
 def merge_adapter(model: PreTrainedModel, adapter: Adapter, name: str) -> None:

@@ -96,12 +96,16 @@ def data_hash(path: str | Path) -> str:
 def read_documents(path: str | Path) -> list[Document]:
     """Read past texts, one `Document` a record, from a file of the same kinds.
 
+    What a server's export says of the person's adapter is no text, and left out.
+
     Raises `FlyThinkerError` naming file, line and field of the first mistake.
     """
     documents = []
     for line, record in read_records(path):
         if isinstance(record, FlyThinkerError):
             raise record
+        if isinstance(record, dict) and "adapter" in record:
+            continue
         documents.append(_parse_document(record, f"{path}:{line}", ""))
     return documents
 
@@ -175,9 +179,8 @@ def _parse_example(
 def _parse_document(value: Any, where: str, field: str) -> Document:
     record = _check_object(value, Document, where, field)
     if (edit := record.get("edit_of")) is not None:
-        inner = f"{field}.edit_of" if field else "edit_of"
-        record = record | {"edit_of": Edit(**_check_object(edit, Edit, where, inner))}
-    return Document(**record)
+        _check_object(edit, Edit, where, f"{field}.edit_of" if field else "edit_of")
+    return Document.from_record(record)
 
 
 def _check_object(value: Any, schema: type, where: str, field: str) -> dict[str, Any]:

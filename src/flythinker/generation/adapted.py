@@ -89,10 +89,14 @@ class RowAdapters:
             },
         )
 
+    def base(self, part: Part) -> str | None:
+        """The `fingerprint` that adapters of a part must have; `None`: there is no such part."""
+        return self._parts[part].base.fingerprint if part in self._parts else None
+
     def check(self, adapter: Adapter) -> None:
         """Raise `FlyThinkerError` where rows cannot have `adapter`: another model's, mostly."""
         name, part = f"adapter of {adapter.about.user}", self._parts.get(adapter.about.part)
-        check_base(adapter, None if part is None else part.base.fingerprint, name)
+        check_base(adapter, self.base(adapter.about.part), name)
         assert part is not None
         part.check(adapter, name)
 
