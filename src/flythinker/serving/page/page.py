@@ -285,7 +285,7 @@ def _head(settings: ServerSettings) -> None:
     page = _file("head.html").replace("MODEL", html.escape(settings.model_name))
     if settings.require_keys:
         page = page.replace("<!-- account -->", _file("logout.html"))
-    gr.HTML(page, apply_default_css=False, js_on_load=None, elem_id="fly-head")
+    gr.HTML(page, apply_default_css=False, js_on_load=_file("keys.js"), elem_id="fly-head")
 
 
 def _part(name: str, **settings: Any) -> gr.HTML:
