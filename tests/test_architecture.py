@@ -10,12 +10,12 @@ SOURCE = Path(__file__).parents[1] / "src" / "flythinker"
 
 # A room imports from the rows above its own, not from its own row.
 ORDER = [
-    "errors hardware memory progress",
+    "errors hardware limits memory progress",
     "disk yaml_config",
     "files",
     "data runs",
     "backbones scoring",
-    "model card",
+    "model card adapter",
     "model_folder",
     "generation training vllm_plugin",
     "adaptation",

@@ -1,6 +1,5 @@
 """What one person's texts change: learned, judged by the newest, kept or not, and put in."""
 
-import random
 import shutil
 from pathlib import Path
 
@@ -10,7 +9,7 @@ from safetensors.torch import save_file
 
 from command import fail, succeed
 from flythinker.adaptation.adapt import AdaptSettings, adapt, split_newest
-from flythinker.adaptation.adapter import (
+from flythinker.adapter import (
     fingerprint,
     layers_to_adapt,
     load_adapter,
@@ -25,26 +24,9 @@ from flythinker.scoring.losses import held_out_loss, token_losses
 from flythinker.training.config import load_config
 from flythinker.training.run import train
 from flythinker.training.trainer import FlyThinkerTrainer
+from person import written
 
-# a person who has few words, in no order
-WORDS = ["harbour", "gull", "rope", "winter", "grey", "boat", "ice", "lamp", "pier", "letter"]
 FAST = AdaptSettings(epochs=3, learning_rate=2e-2, batch_size=2)
-
-
-def written(count: int, seed: int = 0) -> list[Document]:
-    draw = random.Random(seed)
-
-    def sentence() -> str:
-        return " ".join(draw.choices(WORDS, k=9)).capitalize() + "."
-
-    return [
-        Document(
-            " ".join(sentence() for _ in range(11)),
-            f"Day {day}",
-            f"2024-{1 + day // 28:02}-{1 + day % 28:02}",
-        )
-        for day in range(count)
-    ]
 
 
 @pytest.fixture(scope="module")
@@ -136,6 +118,7 @@ def test_a_killed_run_goes_on_as_if_it_had_not_been(folder, tmp_path, monkeypatc
     with pytest.raises(KeyboardInterrupt):
         adapt(load_model_folder(str(folder)), "me", written(30), tmp_path / "b", FAST)
     assert list((tmp_path / "b").glob("checkpoint-*"))
+    assert "harbour" not in (tmp_path / "b" / "settings.json").read_text()
     with pytest.raises(FlyThinkerError, match=r"begun with other settings \(texts"):
         adapt(load_model_folder(str(folder)), "me", written(29), tmp_path / "b", FAST)
     again = adapt(load_model_folder(str(folder)), "me", written(30), tmp_path / "b", FAST)
@@ -186,6 +169,15 @@ def test_the_commands(folder, tmp_path):
     printed = succeed("adapt", *given, "--epochs", "1", "--learning-rate", "0")
     assert "Nothing was learned: the newest passages" in printed
     assert adapter.read_bytes() == kept
+
+    stored = ["--model", folder, "--user", "me", "--out", tmp_path / "stored.adapter"]
+    assert "--writings, or a server's --database" in fail("adapt", *stored, code=2)
+    database = f"sqlite:///{tmp_path}/store.db"
+    succeed("users", "import", texts, "--user", "me", "--tenant", "acme", "--database", database)
+    stored += ["--database", database]
+    assert "me: no such user of tenant 'default'" in fail("adapt", *stored)
+    assert "19 passages" in succeed("adapt", *stored, "--tenant", "acme", "--epochs", "1")
+    assert load_adapter(tmp_path / "stored.adapter").about.user == "me"
 
     query = ["--query", "Write about the sea.", "--temperature", "0", "--max-new-tokens", "12"]
     asked = ["write", "--model", folder, "--history", texts, *query]

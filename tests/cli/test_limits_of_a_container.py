@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from flythinker.doctor.limits import cpu_limit, memory_limit, usable_cpus
+from flythinker.limits import cpu_limit, memory_limit, usable_cpus
 
 
 def write(root: Path, files: dict[str, str]) -> None:

@@ -3,6 +3,7 @@
 import torch
 from torch import Tensor
 
+from flythinker.adapter import Adapter
 from flythinker.data.prompt import Prompt
 from flythinker.generation.drafts import NO_DRAFTS, Draft, DraftPlan
 from flythinker.generation.runner import Runner
@@ -20,12 +21,16 @@ class GivenTexts:
         self.runner = Runner.take_over(model, slots, **settings)
         self.scheduler = Scheduler(slots, self.runner.move)
 
-    def join(self, prompt: list[int], own: list[int] | None = None, owner: str = "") -> Tensor:
+    def join(
+        self,
+        prompt: list[int],
+        own: list[int] | None = None,
+        owner: str = "",
+        adapter: Adapter | None = None,
+    ) -> Tensor:
         """Read the prompt of a new text; logits [vocab] of what follows."""
-        weight = self.runner.fusion.weight
-        self.scheduler.waiting.append(
-            Sequence(Prompt(prompt, [], (), own), Sampling(), weight, owner)
-        )
+        weight, asked = self.runner.fusion.weight, Prompt(prompt, [], (), own)
+        self.scheduler.waiting.append(Sequence(asked, Sampling(), weight, owner, adapter=adapter))
         text = self.scheduler.admit()
         result = self.runner.prefill(text)
         self._accept(text, [], result.thoughts, 0)

@@ -6,7 +6,7 @@ import os
 import socket
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from multiprocessing.process import BaseProcess
@@ -67,12 +67,17 @@ def client(url: str) -> openai.OpenAI:
 
 @contextmanager
 def serve_command(
-    folder: Path, model: Path | str, database: str, *options: object, seconds: float = 60
+    folder: Path,
+    model: Path | str,
+    database: str,
+    *options: object,
+    seconds: float = 60,
+    before: Callable[[], None] | None = None,
 ) -> Iterator[tuple[str, BaseProcess]]:
     """`flythinker serve` in a process of its own, with its URL; killed if it is there at the end.
 
     It must be up in `seconds`. Its logs go to the file `log` in `folder`. It is forked from one
-    that has imported everything.
+    that has imported everything; `before` is called in it first.
     """
     processes = multiprocessing.get_context("forkserver")
     processes.set_forkserver_preload(["flythinker.serving.app", "flythinker.generation.writer"])
@@ -80,7 +85,7 @@ def serve_command(
         port = free.getsockname()[1]
     arguments = ["--model", model, "--database", database, "--name", "tiny", "--port", port]
     process = processes.Process(
-        target=_run_command, args=(folder / "log", [*map(str, [*arguments, *options])])
+        target=_run_command, args=(folder / "log", [*map(str, [*arguments, *options])], before)
     )
     process.start()
     try:
@@ -96,9 +101,11 @@ def serve_command(
         process.join()
 
 
-def _run_command(log: Path, arguments: list[str]) -> None:
+def _run_command(log: Path, arguments: list[str], before: Callable[[], None] | None) -> None:
     from flythinker.cli.serve import app
 
+    if before is not None:
+        before()
     os.dup2(os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND), 2)
     app(arguments)
 

@@ -80,7 +80,7 @@ def test_nobody_finds_what_is_not_theirs(store):
 
 
 def test_a_server_that_starts_anew_reads_the_index_and_no_texts(database, monkeypatch):
-    monkeypatch.setattr(indexes, "_PART_BYTES", 3_000)
+    monkeypatch.setattr(indexes, "PART_BYTES", 3_000)
     first = Store.open(database)
     first.add("acme", "ann", documents(200), MANY)
     first.past("acme", "ann")

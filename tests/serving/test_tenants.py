@@ -51,6 +51,8 @@ def calls(api: httpx.Client) -> dict[tuple[str, str], Call]:
         ("get", one): plain("GET", one),
         ("delete", one): plain("DELETE", one),
         ("delete", documents): plain("DELETE", documents),
+        ("get", "/v1/users/{user_id}/adapter"): plain("GET", "/v1/users/{user_id}/adapter"),
+        ("delete", "/v1/users/{user_id}/adapter"): plain("DELETE", "/v1/users/{user_id}/adapter"),
         ("get", "/v1/users/{user_id}/export"): plain("GET", "/v1/users/{user_id}/export"),
         ("post", documents): plain("POST", documents, json={"documents": [{"text": "Mine."}]}),
     }

@@ -10,6 +10,7 @@ import time
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
+from hashlib import sha256
 from pathlib import Path
 
 import torch
@@ -17,7 +18,7 @@ from numpy.typing import NDArray
 from peft import LoraConfig, get_peft_model
 from transformers import PreTrainedModel, set_seed
 
-from flythinker.adaptation.adapter import (
+from flythinker.adapter import (
     About,
     Adapter,
     Changes,
@@ -77,6 +78,15 @@ class Outcome:
     adapter: Adapter
     kept: bool
 
+    @property
+    def why(self) -> str:
+        """Why it is not kept, in words; empty if it is."""
+        if self.kept:
+            return ""
+        about = self.adapter.about
+        how = "are not predicted better" if about.gain >= 0 else "may be predicted better by chance"
+        return f"the newest passages {how} (the interval reaches {about.high:+.3f})"
+
 
 def adapt(
     personal: PersonalModel,
@@ -103,7 +113,8 @@ def adapt(
         raise FlyThinkerError("this model has no Reasoner to adapt: use --part generator")
     learned, held_out = split_newest(user, documents)
     base = fingerprint(personal.model, settings.part)
-    noted = {"base": base, "texts": [e.target for e in learned], "settings": asdict(settings)}
+    texts = sha256("\0".join(example.target for example in learned).encode()).hexdigest()
+    noted = {"base": base, "texts": texts, "settings": asdict(settings)}
     checkpoint = last_checkpoint(work) if work.exists() else None
     claim(work / "settings.json", noted, f"remove {work}", started=checkpoint is not None)
     rows, judged = (_rows(personal, examples) for examples in (learned, held_out))

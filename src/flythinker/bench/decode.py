@@ -8,12 +8,12 @@ from typing import Any
 import torch
 from transformers import AutoModel, AutoModelForCausalLM
 
+from flythinker.adapter import Part
 from flythinker.backbones.packaged import resolve_backbone
 from flythinker.bench.rounds import Rounds, alternate, describe_machine, ratio
 from flythinker.data.prompt import Prompt, PromptConfig
 from flythinker.generation.drafts import NO_DRAFTS, Draft
 from flythinker.generation.parallel import Mode
-from flythinker.generation.runner import Part
 from flythinker.generation.sampling import Sampling
 from flythinker.generation.writer import Writer
 from flythinker.hardware import Precision, as_dtype, choose_dtype, dtype_name, native_dtype

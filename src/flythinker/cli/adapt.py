@@ -10,6 +10,9 @@ from rich.table import Table
 
 from flythinker.cli.options import Model
 from flythinker.cli.reading import DayFirst, Senders, Strict, print_problems, reading_of
+from flythinker.data.document import Document
+from flythinker.errors import FlyThinkerError
+from flythinker.serving.settings import DEFAULT_TENANT
 
 if TYPE_CHECKING:
     from flythinker.adaptation.adapt import Outcome
@@ -24,8 +27,17 @@ app = typer.Typer()
 def adapt(
     model: Model,
     user: Annotated[str, typer.Option(help="Whose writings they are.")],
-    writings: Annotated[Path, typer.Option(help="A folder or a file (docs/import.md).")],
     out: Annotated[Path, typer.Option(help="File of the adapter.")],
+    writings: Annotated[
+        Path | None, typer.Option(help="A folder or a file (docs/import.md).")
+    ] = None,
+    database: Annotated[
+        str | None,
+        typer.Option(
+            envvar="FLYTHINKER_DATABASE", help="Without --writings: the texts stored by a server."
+        ),
+    ] = None,
+    tenant: Annotated[str, typer.Option(help="With --database: whose user.")] = DEFAULT_TENANT,
     part: Annotated[
         Literal["reasoner", "generator"],
         typer.Option(help="What learns: the Reasoner, or for comparison the Generator."),
@@ -42,13 +54,18 @@ def adapt(
     """Learn one person into a small file, kept only if it predicts their newest texts better."""
     from flythinker.adaptation.adapt import AdaptSettings
     from flythinker.adaptation.adapt import adapt as learn
-    from flythinker.adaptation.adapter import save_adapter
+    from flythinker.adapter import save_adapter
     from flythinker.data.history import read_history
     from flythinker.model_folder import load_model_folder
 
-    reading = reading_of(strict, day_first, senders)
-    documents = read_history(writings, reading)
-    print_problems(reading)
+    if writings is not None:
+        reading = reading_of(strict, day_first, senders)
+        documents = read_history(writings, reading)
+        print_problems(reading)
+    elif database is not None:
+        documents = _stored(database, tenant, user)
+    else:
+        raise typer.BadParameter("say where the texts are: --writings, or a server's --database")
     settings = AdaptSettings(part, rank, epochs, learning_rate, batch_size, seed)
     work = out.with_name(f".{out.name}.work")
     outcome = learn(load_model_folder(model), user, documents, work, settings)
@@ -56,6 +73,18 @@ def adapt(
         save_adapter(out, outcome.adapter)
     shutil.rmtree(work)  # not before: a full disk may refuse the adapter
     _print(outcome, out)
+
+
+def _stored(database: str, tenant: str, user: str) -> list[Document]:
+    """The texts of a user of a server, which may run meanwhile."""
+    from flythinker.serving.storage.store import Store
+
+    store = Store.open(database)
+    documents = store.history(tenant, user)
+    store.close()
+    if documents is None:
+        raise FlyThinkerError(f"{user}: no such user of tenant '{tenant}' in the database")
+    return documents
 
 
 def _print(outcome: "Outcome", out: Path) -> None:
@@ -71,8 +100,6 @@ def _print(outcome: "Outcome", out: Path) -> None:
     if outcome.kept:
         console.print(f"{out}: {outcome.adapter.bytes / 1e6:.1f} MB; write with --adapter {out}")
         return
-    why = "are not predicted better" if about.gain >= 0 else "may be predicted better by chance"
     console.print(
-        f"Nothing was learned: the newest passages {why} (the interval reaches {about.high:+.3f}), "
-        f"so {out} was not written. More texts help most."
+        f"Nothing was learned: {outcome.why}, so {out} was not written. More texts help most."
     )

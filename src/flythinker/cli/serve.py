@@ -65,12 +65,22 @@ def serve(
             "you trust alone. Only with keys."
         ),
     ] = None,
+    adapt_after: Annotated[
+        int | None,
+        typer.Option(
+            metavar="WORDS",
+            help="Learn a user who has so many new words, while nothing is written "
+            "(docs/adapt.md); default: never.",
+            min=1,
+        ),
+    ] = None,
     log_texts: Annotated[
         bool, typer.Option("--log-texts", help="Log prompts and texts; they are private.")
     ] = False,
 ) -> None:
     """Serve a model by the OpenAI protocol, personalized by users' stored writings."""
     from flythinker.generation.backends.protocol import Engine
+    from flythinker.serving.learning.start import make_learner
     from flythinker.serving.ops.logs import log_as_json
     from flythinker.serving.run import (
         local_engine,
@@ -88,6 +98,11 @@ def serve(
         raise typer.BadParameter("--vllm-args are for --engine vllm")
     if quantization and (engine == "vllm" or remote):
         raise typer.BadParameter("--quantization is for what this process writes with")
+    if adapt_after and (engine == "vllm" or remote or quantization):
+        raise typer.BadParameter(
+            "--adapt-after needs the local engine, without --quantization: nothing else writes "
+            "with what was learned"
+        )
     store = Store.open(database)
     keys = _keys_required(host, store.has_keys())
     if user_header and not keys:
@@ -110,16 +125,19 @@ def serve(
     )
     log_as_json(log_texts)
     opened: AbstractContextManager[Engine]
+    numbers = 0
     if engine == "vllm":
         opened = vllm_engine(model, dtype, slots, vllm_args, settings)
     elif remote:
         opened = nullcontext(remote_engine(model, remote, settings))
     else:
-        opened = nullcontext(
-            local_engine(model, dtype, slots, prefix_mib * MiB, max_queue, quantization)
+        local, numbers = local_engine(
+            model, dtype, slots, prefix_mib * MiB, max_queue, quantization
         )
+        opened = nullcontext(local)
     with opened as writing:
-        run_server(settings, store, writing, port, drain_seconds)
+        learner = make_learner(model, numbers, writing, store, database, adapt_after)
+        run_server(settings, store, writing, port, drain_seconds, learner)
 
 
 def _keys_required(host: str, exist: bool) -> bool:

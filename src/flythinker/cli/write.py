@@ -63,7 +63,7 @@ def write(
     senders: Senders = None,
 ) -> None:
     """Write one text as a user would; it streams."""
-    from flythinker.adaptation.adapter import load_adapter, merge_adapter
+    from flythinker.adapter import load_adapter, merge_adapter
     from flythinker.data.example import Example
     from flythinker.data.prompt import build_prompt
     from flythinker.generation.sampling import Sampling

@@ -96,12 +96,16 @@ def data_hash(path: str | Path) -> str:
 def read_documents(path: str | Path) -> list[Document]:
     """Read past texts, one `Document` a record, from a file of the same kinds.
 
+    What a server's export says of the person's adapter is no text, and left out.
+
     Raises `FlyThinkerError` naming file, line and field of the first mistake.
     """
     documents = []
     for line, record in read_records(path):
         if isinstance(record, FlyThinkerError):
             raise record
+        if isinstance(record, dict) and "adapter" in record:
+            continue
         documents.append(_parse_document(record, f"{path}:{line}", ""))
     return documents
 

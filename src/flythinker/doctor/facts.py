@@ -12,8 +12,8 @@ from typing import Any
 
 from flythinker.doctor.gpus import Gpu, gpus
 from flythinker.doctor.installed import Embedded, Package, embedded, packages
-from flythinker.doctor.limits import cpu_limit, memory_limit, usable_cpus
 from flythinker.errors import one_line
+from flythinker.limits import cpu_limit, memory_limit, usable_cpus
 
 _SHOWN_VARIABLES = (
     "OMP_NUM_THREADS",

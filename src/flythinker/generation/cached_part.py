@@ -24,6 +24,8 @@ class CachedPart:
         cache: of all slots.
         table: its embeddings.
         layers: what runs one after the other.
+        made_of: its linear layers whose rows are those of a pass, and the names in the part as it
+            was of those that each computes.
     """
 
     def __init__(self, part: PreTrainedModel, slots: int, linear: MakeLinear, way: SlotWay) -> None:
@@ -35,6 +37,7 @@ class CachedPart:
             self._fused = FusedBackbone(part.base_model, linear)
             part.base_model.layers = nn.ModuleList()  # each weight is in memory once
         pack(part, linear, way.uncalled)
+        self.made_of = self._made_of(part, way)
         self._part = part
         self.layers = getattr(self._fused or backbone_of(part), "layers", nn.ModuleList())
         self.table: nn.Embedding = part.get_input_embeddings()
@@ -58,6 +61,15 @@ class CachedPart:
             return self._fused(embeds, columns, self.cache.mask(), self.cache)
         inputs = slot_inputs(embeds, columns, self.cache)
         return backbone_of(self._part)(**inputs).last_hidden_state
+
+    def _made_of(self, part: PreTrainedModel, way: SlotWay) -> dict[nn.Module, tuple[str, ...]]:
+        if self._fused is None:
+            return {part.get_submodule(name): (name,) for name in way.by_rows}
+        inner = "" if part.base_model is part else f"{part.base_model_prefix}."
+        return {
+            layer: tuple(inner + name for name in names)
+            for layer, names in self._fused.made_of().items()
+        }
 
     def recall(
         self, prefixes: PrefixCache, kind: str, ids: list[int], slot: int

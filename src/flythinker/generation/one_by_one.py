@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 
 from flythinker.errors import FlyThinkerError
+from flythinker.generation.adapted import RowAdapters
 from flythinker.generation.cache.prefix import PrefixCache
 from flythinker.generation.drafts import Draft
 from flythinker.generation.runner import SCORED_TOKENS, Pass
@@ -22,6 +23,7 @@ class OneByOne:
     Attributes:
         drafts, effects: nothing of the kind here, see `Runner`.
         prefixes: stays empty.
+        adapters: whose changes a text has.
     """
 
     drafts = effects = False
@@ -31,6 +33,7 @@ class OneByOne:
         self.model = model
         self.fusion = model.fusion
         self.prefixes = PrefixCache(0)
+        self.adapters = RowAdapters.of(model)
         self._caches: dict[int, FlyThinkerCache] = {}  # by slot
         self._dynamic = [
             each for each in model.modules() if "dynamic" in str(getattr(each, "rope_type", ""))
@@ -85,6 +88,7 @@ class OneByOne:
 
     def _read(self, sequence: Sequence, ids: list[int], keep: int = 1, **own: Tensor) -> Tensor:
         """Logits [1, keep, vocab] of what follows the last of `ids`."""
+        self.adapters.use([sequence.adapter])
         for rotary in self._dynamic:
             _forget_length(rotary)
         return self.model(

@@ -2,12 +2,14 @@
 
 from collections.abc import Collection
 from functools import cached_property
-from typing import Any, Literal, NamedTuple, get_args
+from typing import Any, NamedTuple, get_args
 
 import torch
 from torch import Tensor, nn
 
+from flythinker.adapter import Adapter, Part
 from flythinker.errors import FlyThinkerError
+from flythinker.generation.adapted import RowAdapters, bases_of
 from flythinker.generation.cache.prefix import PrefixCache
 from flythinker.generation.cached_part import CachedGenerator, CachedPart
 from flythinker.generation.cpu.int8 import int8_linear
@@ -21,8 +23,6 @@ from flythinker.model.fusion import Fusion, shift
 
 SCORED_TOKENS = 256
 """Tokens of a prompt whose logits are in memory at a time, where its log-probabilities are told."""
-
-Part = Literal["generator", "reasoner"]
 
 
 class Pass(NamedTuple):
@@ -55,6 +55,7 @@ class Runner:
         reasoner: `None` at λ = 0.
         parallel: how the two passes of a step are run.
         prefixes: prompts read before.
+        adapters: whose changes which row has.
     """
 
     drafts = effects = True
@@ -66,12 +67,14 @@ class Runner:
         fusion: Fusion,
         prefixes: PrefixCache,
         parallel: Parallel,
+        adapters: RowAdapters,
     ) -> None:
         self.generator = generator
         self.reasoner = reasoner
         self.fusion = fusion
         self.prefixes = prefixes
         self.parallel = parallel
+        self.adapters = adapters
 
     @classmethod
     def take_over(
@@ -100,15 +103,18 @@ class Runner:
         reasoner = model.reasoner if model.config.fusion_weight else None
         # both are known to work before either is used up
         ways = [slot_way(part) for part in (model.generator, reasoner) if part is not None]
+        bases = bases_of(model)  # of weights that can still be read
         if reasoner is not None:
             reasoner = CachedPart(reasoner, slots, linear["reasoner"], ways[1])
         generator = CachedGenerator(model.generator, slots, linear["generator"], ways[0])
         if isinstance(model.projection, nn.Linear):
             model.projection = packed(model.projection)
+        adapters = RowAdapters.over(bases, generator, reasoner, model.projection)
         for name in ("forward", "generate", "save_pretrained"):
             setattr(model, name, _taken_over)
         together = Parallel(parallel if reasoner is not None else "off", generator.layers)
-        return cls(generator, reasoner, model.fusion, PrefixCache(prefix_bytes), together)
+        prefixes = PrefixCache(prefix_bytes)
+        return cls(generator, reasoner, model.fusion, prefixes, together, adapters)
 
     @property
     def device(self) -> torch.device:
@@ -125,7 +131,7 @@ class Runner:
         """Read the prompts of a sequence in its slots; the pass is of their last tokens.
 
         Sets its `mean_thought` and, if asked for, `prompt_logprobs`. What was read before for
-        another owner is not used.
+        another owner, or with another adapter, is not used.
 
         Raises:
             FlyThinkerError: the Reasoner has a prompt of its own, of which no thought may enter.
@@ -134,6 +140,7 @@ class Runner:
             raise FlyThinkerError(
                 'a Reasoner with a prompt of its own needs injection "output" or "global"'
             )
+        self.adapters.use([sequence.adapter])
         result = self._prefill(sequence, sequence.slot)
         if sequence.shadow_slot is None:
             return result
@@ -148,6 +155,7 @@ class Runner:
         before has made. So the two parts of a step do not wait for each other, unless there are
         drafts that the Reasoner has not read.
         """
+        self.adapters.use([sequence.adapter for sequence in slots])
         longest = max(map(len, draft.tokens))
         new = [[s.ids[-1], *tokens] for s, tokens in zip(slots, draft.tokens, strict=True)]
         # filled up with tokens that nobody accepts
@@ -181,6 +189,7 @@ class Runner:
 
         The Reasoner has then read the last tokens and all drafts but the last.
         """
+        self.adapters.use([sequence.adapter for sequence in slots])
         starts = [sequence.reasoner_read for sequence in slots]
         ids = self._ids([[sequence.ids[-1]] for sequence in slots])
         thoughts, drafted = [], []
@@ -227,7 +236,8 @@ class Runner:
 
     def _think_prompt(self, reasoner: CachedPart, sequence: Sequence, slot: int) -> Tensor:
         """The thoughts [tokens, d_R] about the prompt that the Reasoner reads."""
-        ids, kind = sequence.reasoner_ids, f"{sequence.owner}: reasoner"
+        ids = sequence.reasoner_ids
+        kind = f"{sequence.owner}: reasoner{_read_with(sequence.adapter, 'reasoner')}"
         known, thoughts = reasoner.recall(self.prefixes, kind, ids, slot)
         new = self._think(slot, [known], self._ids([ids[known:]]))[0]
         thoughts = new if thoughts is None else torch.cat([thoughts, new])
@@ -236,10 +246,11 @@ class Runner:
 
     def _kind(self, sequence: Sequence, slot: int) -> str:
         """What a prompt read by the Generator depends on beside its tokens."""
+        kind = f"{sequence.owner}: generator{_read_with(sequence.adapter, 'generator')}"
         weight = sequence.weight_in(slot)
         if weight == 0 or not self.fusion.enters_prompt(sequence.own_prompt):
-            return f"{sequence.owner}: generator without thoughts"
-        return f"{sequence.owner}: generator, λ = {weight}"
+            return f"{kind} without thoughts"
+        return f"{kind}, λ = {weight}{_read_with(sequence.adapter, 'reasoner')}"
 
     def _ids(self, rows: list[list[int]]) -> Tensor:
         return torch.tensor(rows, device=self.generator.device)
@@ -286,6 +297,13 @@ class Runner:
         head = nn.Linear(weight.shape[1], weight.shape[0], bias=False, device="meta")
         head.weight = weight
         return packed(head)
+
+
+def _read_with(adapter: Adapter | None, part: Part) -> str:
+    """Which adapter `part` reads with, in the kind of what it has read."""
+    if adapter is None or adapter.about.part != part:
+        return ""
+    return f", adapter {adapter.version}"
 
 
 def _taken_over(*args: Any, **kwargs: Any) -> Any:

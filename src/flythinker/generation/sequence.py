@@ -9,6 +9,7 @@ from tokenizers.decoders import DecodeStream
 from torch import Tensor
 from transformers import PreTrainedTokenizerBase
 
+from flythinker.adapter import Adapter
 from flythinker.data.prompt import Prompt
 from flythinker.generation.drafts import PromptLookup
 from flythinker.generation.effects import Effect
@@ -60,6 +61,7 @@ class Sequence:
             `None` while it is being written.
         slot: where the caches have it while it is being written. `shadow_slot`: where they have the
             same tokens read without thoughts, if `sampling` asks for effects.
+        adapter: of the person who is written for; `None`: the model as it is.
         ids: prompt and text. Between two steps both parts have read all of them but the last.
         last_thought: [d_R], about the last token that was read; enters with the next one.
         mean_thought: [d_R], over the prompt that the Reasoner has read.
@@ -77,6 +79,7 @@ class Sequence:
     finish_reason: FinishReason | None = None
     slot: int = 0
     shadow_slot: int | None = None
+    adapter: Adapter | None = None
     ids: list[int] = field(init=False)
     last_thought: Tensor = field(init=False, repr=False)
     mean_thought: Tensor = field(init=False, repr=False)

@@ -19,6 +19,7 @@ from transformers.cache_utils import (
     DynamicSlidingWindowLayer,
     LinearAttentionCacheLayerMixin,
 )
+from transformers.pytorch_utils import Conv1D
 
 from flythinker.errors import FlyThinkerError
 from flythinker.generation.cache.attention import GROUPED, OWN_CODE, register_eager
@@ -28,7 +29,15 @@ from flythinker.model.cache import CACHE_NAME
 from flythinker.model.parts import backbone_of
 
 _TOKENS = 12
-_TOGETHER = 3  # the last of them, side by side with another text's
+_PASSES = (  # over the slots from the first on, where each of their texts goes on, tokens
+    (1, [0], 5),
+    (0, [0], 3),
+    (0, [3], 6),
+    (0, [9, 5], 2),
+    (0, [11, 7], 1),
+)
+_TOGETHER = 3  # the last of the tokens, side by side with another text's
+_Calls = dict[nn.Module, set[tuple[int, ...]]]
 _LENGTH_BOUND_ROTARY = ("dynamic", "longrope")
 
 
@@ -38,10 +47,13 @@ class SlotWay(NamedTuple):
     Attributes:
         attention: what transformers calls it.
         uncalled: linear layers whose weights the part's code reads by itself.
+        by_rows: names of those that read [texts, tokens, in], a text a row; the others may read
+            tokens of all texts in whatever order. Of a part by layers of our own, none.
     """
 
     attention: str
     uncalled: frozenset[nn.Module] = frozenset()
+    by_rows: frozenset[str] = frozenset()
 
 
 class NoSlots(FlyThinkerError):
@@ -65,9 +77,9 @@ def slot_way(part: PreTrainedModel) -> SlotWay:
     with torch.no_grad():  # nothing that a module may keep is a tensor of inference only
         expected = backbone_of(part)(inputs_embeds=embeds, use_cache=False).last_hidden_state
         for way in _ways(part):
-            with _attending(part, way), _linear_calls(part) as uncalled:
+            with _attending(part, way), _linear_calls(part) as calls:
                 if _same(expected, _read_in_slots(part, embeds)):
-                    return SlotWay(way, frozenset(uncalled))
+                    return _way_of(way, part, calls)
     raise _refusal(part, "its layers do not read several texts side by side as they read one")
 
 
@@ -153,19 +165,33 @@ def _attending(part: PreTrainedModel, way: str) -> Iterator[None]:
 
 
 @contextmanager
-def _linear_calls(part: PreTrainedModel) -> Iterator[set[nn.Module]]:
-    """The linear layers of a part without its head that are not called within the block."""
-    uncalled: set[nn.Module] = {
-        each for each in backbone_of(part).modules() if type(each) is nn.Linear
+def _linear_calls(part: PreTrainedModel) -> Iterator[_Calls]:
+    """What the linear layers of a part without its head read within the block."""
+    calls: _Calls = {
+        each: set() for each in backbone_of(part).modules() if isinstance(each, nn.Linear | Conv1D)
     }
     hooks = [
-        each.register_forward_hook(lambda module, *_: uncalled.discard(module)) for each in uncalled
+        each.register_forward_hook(lambda layer, read, _: calls[layer].add(_rows_of(read)))
+        for each in calls
     ]
     try:
-        yield uncalled
+        yield calls
     finally:
         for hook in hooks:
             hook.remove()
+
+
+def _rows_of(inputs: tuple[Any, ...]) -> tuple[int, ...]:
+    return tuple(inputs[0].shape[:-1]) if inputs else ()
+
+
+def _way_of(attention: str, part: PreTrainedModel, calls: _Calls) -> SlotWay:
+    """The way in which a part has made these calls."""
+    passes = {(len(starts), tokens) for _, starts, tokens in _PASSES}
+    by_rows = {layer for layer, read in calls.items() if read and read <= passes}
+    uncalled = {layer for layer, read in calls.items() if not read and type(layer) is nn.Linear}
+    names = {name for name, layer in part.named_modules() if layer in by_rows}
+    return SlotWay(attention, frozenset(uncalled), frozenset(names))
 
 
 def _some_embeddings(part: PreTrainedModel) -> Tensor:
@@ -194,11 +220,8 @@ def _read_in_slots(part: PreTrainedModel, embeds: Tensor) -> list[Tensor] | None
             hidden[row].append(states)
 
     try:
-        read(1, [0], 5)
-        read(0, [0], 3)
-        read(0, [3], 6)
-        read(0, [9, 5], 2)
-        read(0, [11, 7], 1)
+        for each in _PASSES:
+            read(*each)
     except Exception:  # whatever a family's code says to what it does not know
         return None
     return [torch.cat(states) for states in hidden]

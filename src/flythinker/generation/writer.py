@@ -5,13 +5,14 @@ from collections.abc import Collection, Iterable, Iterator, Mapping
 
 import torch
 
+from flythinker.adapter import Adapter, Part
 from flythinker.data.prompt import Prompt, end_of_turn_id
 from flythinker.errors import FlyThinkerError
 from flythinker.generation.drafts import NO_DRAFTS, REASONER_DRAFTS, Draft, DraftChoice, DraftPlan
 from flythinker.generation.effects import Effect, ThoughtEffects
 from flythinker.generation.one_by_one import OneByOne
 from flythinker.generation.parallel import Mode
-from flythinker.generation.runner import Part, Pass, Runner
+from flythinker.generation.runner import Pass, Runner
 from flythinker.generation.sampling import Sampling
 from flythinker.generation.scheduler import Scheduler
 from flythinker.generation.sequence import Sequence
@@ -88,14 +89,25 @@ class Writer:
         self.drafted = self.accepted = 0
         self._eos = end_of_turn_id(personal.tokenizer)
 
-    def submit(self, prompt: Prompt, sampling: Sampling, owner: str = "") -> Sequence:
+    def submit(
+        self,
+        prompt: Prompt,
+        sampling: Sampling,
+        owner: str = "",
+        adapter: Adapter | None = None,
+    ) -> Sequence:
         """Queue a text; `step` writes it.
 
-        Prompts of different owners share nothing in the prefix cache, see `Sequence`.
+        Args:
+            prompt: what it answers.
+            sampling: how it is drawn.
+            owner: whose it is. Prompts of different owners share nothing in the prefix cache.
+            adapter: of the person who is written for, for this text alone. It is not loaded or
+                changed here: give the same object again for the person's next text.
 
         Raises:
             FlyThinkerError: it asks for a λ or for effects of thoughts, of a model that has none;
-                or for effects, with a single slot.
+                or for effects, with a single slot; or the adapter is of another model.
         """
         if sampling.fusion_weight is not None and not self.runner.thinks:
             raise FlyThinkerError("this model has no thoughts: leave out fusion_weight")
@@ -103,10 +115,11 @@ class Writer:
             raise FlyThinkerError("this model has no thoughts that could have effects")
         if sampling.effects and not self.runner.effects:
             raise FlyThinkerError(f"no effects of thoughts here: {self.slower}")
+        if adapter is not None:
+            self.runner.adapters.check(adapter)
         weight = sampling.fusion_weight
-        sequence = Sequence(
-            prompt, sampling, self.runner.fusion.weight if weight is None else weight, owner
-        )
+        weight = self.runner.fusion.weight if weight is None else weight
+        sequence = Sequence(prompt, sampling, weight, owner, adapter=adapter)
         if sequence.slots_needed > self.scheduler.capacity:
             raise FlyThinkerError("effects of thoughts need a Writer of 2 slots or more")
         self.scheduler.waiting.append(sequence)
@@ -221,4 +234,5 @@ class Writer:
         if result.entering is None or result.gate is None:
             return self._effects(logits, without)
         centred = result.entering[row] - sequence.mean_thought
+        self.runner.adapters.use([sequence.adapter])  # the projection may be the person's
         return self._effects(logits, without, centred, result.gate[row])

@@ -14,9 +14,10 @@ from starlette.types import Scope
 
 from flythinker import __version__
 from flythinker.generation.backends.protocol import Engine
-from flythinker.serving.api import completions, documents, response_route
+from flythinker.serving.api import adapters, completions, documents, response_route
 from flythinker.serving.api.errors import ErrorBody, install_error_handlers
 from flythinker.serving.api.limits import Gate
+from flythinker.serving.learning.learner import Learner
 from flythinker.serving.ops.metrics import Metrics
 from flythinker.serving.ops.observe import Observer
 from flythinker.serving.page.page import make_page
@@ -27,24 +28,30 @@ from flythinker.serving.state import ServerState
 from flythinker.serving.storage.store import Store
 
 
-def create_app(settings: ServerSettings, store: Store, engine: Engine) -> FastAPI:
-    """Put the server together; it closes the engine when it shuts down."""
-    metrics = Metrics(engine, store)
+def create_app(
+    settings: ServerSettings, store: Store, engine: Engine, learner: Learner | None = None
+) -> FastAPI:
+    """Put the server together; it closes the engine and the learner when it shuts down."""
+    metrics = Metrics(engine, store, learner)
     state = ServerState(
         settings,
         store,
         engine,
         metrics,
         Rate(settings.requests_per_minute),
-        WritingService(engine, store, metrics, settings.log_texts),
+        WritingService(engine, store, metrics, settings.log_texts, learner),
         int(time.time()),
     )
     page = make_page(state)
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
+        if learner is not None:
+            learner.start()
         async with page.router.lifespan_context(page):
             yield
+        if learner is not None:
+            await run_in_threadpool(learner.close)
         await engine.close(timeout=0)
 
     app = FastAPI(
@@ -61,6 +68,7 @@ def create_app(settings: ServerSettings, store: Store, engine: Engine) -> FastAP
     app.include_router(completions.router)
     app.include_router(response_route.router)
     app.include_router(documents.router)
+    app.include_router(adapters.router)
     install_error_handlers(app)
     app.add_middleware(Gate, settings=settings)
     if not settings.require_keys:

@@ -22,6 +22,7 @@ from flythinker.model.config import context_length
 from flythinker.model.quantization import Quantization
 from flythinker.model_folder import load_model_folder, load_tokenizer, read_prompt
 from flythinker.serving.app import create_app
+from flythinker.serving.learning.learner import Learner
 from flythinker.serving.ops.vllm_server import vllm_server
 from flythinker.serving.settings import ServerSettings
 from flythinker.serving.storage.store import Store
@@ -42,11 +43,16 @@ class _Server(uvicorn.Server):
 
 
 def run_server(
-    settings: ServerSettings, store: Store, engine: Engine, port: int, drain_seconds: float
+    settings: ServerSettings,
+    store: Store,
+    engine: Engine,
+    port: int,
+    drain_seconds: float,
+    learner: Learner | None = None,
 ) -> None:
     """Serve on a port until a signal comes; running texts may then go on for `drain_seconds`."""
     config = uvicorn.Config(
-        create_app(settings, store, engine),
+        create_app(settings, store, engine, learner),
         host=settings.host,
         port=port,
         log_config=None,
@@ -63,10 +69,11 @@ def local_engine(
     prefix_bytes: int,
     max_queue: int,
     quantization: Quantization | None = None,
-) -> Engine:
-    """Load a model into an engine of this process."""
+) -> tuple[Engine, int]:
+    """Load a model into an engine of this process; also says how many numbers the model has."""
     personal = load_model_folder(model, dtype=as_dtype(dtype), quantization=quantization)
-    return LocalEngine(text_writer(personal, slots, prefix_bytes), max_queue)
+    numbers = personal.model.num_parameters()
+    return LocalEngine(text_writer(personal, slots, prefix_bytes), max_queue), numbers
 
 
 def remote_engine(

@@ -5,17 +5,22 @@ import logging
 import time
 from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass, field, replace
+from typing import Literal
 
 from pydantic import BaseModel
 from starlette.concurrency import run_in_threadpool
 
+from flythinker.adapter import About, Adapter
 from flythinker.data.example import Document
 from flythinker.data.prompt import Prompt, Turn
 from flythinker.generation.backends.protocol import Engine, Piece, Pieces, Task, TokenLogprob
 from flythinker.generation.sampling import Sampling
 from flythinker.serving.errors import BadRequest, DocumentGone
+from flythinker.serving.learning.learner import Learner
 from flythinker.serving.ops.metrics import Metrics
 from flythinker.serving.personal import Prompter
+from flythinker.serving.personal_adapters import PersonalAdapters
+from flythinker.serving.storage.adapters import Try
 from flythinker.serving.storage.store import Store
 
 logger = logging.getLogger(__name__)
@@ -116,15 +121,41 @@ class TextStream:
             logger.info("texts", extra={"asked": asked, "texts": texts})
 
 
+@dataclass(frozen=True)
+class PersonAdapter:
+    """What is known of a user beyond the documents, for a client or the page.
+
+    Attributes:
+        status: "learning" now, "queued" for it, or "idle".
+        about: of the adapter in use; `None`: there is none.
+        version: grows with every change of what is known; 0: nothing is yet.
+        last_try: the newest, whatever came of it; `None`: there was none.
+    """
+
+    status: Literal["learning", "queued", "idle"]
+    about: About | None
+    version: int
+    last_try: Try | None
+
+
 class WritingService:
     """Writes for the users of tenants: prompts, texts, counts, refusals and the log of texts."""
 
-    def __init__(self, engine: Engine, store: Store, metrics: Metrics, log_texts: bool) -> None:
+    def __init__(
+        self,
+        engine: Engine,
+        store: Store,
+        metrics: Metrics,
+        log_texts: bool,
+        learner: Learner | None = None,
+    ) -> None:
         self._engine = engine
         self._store = store
         self._metrics = metrics
         self._log_texts = log_texts
         self._prompter = Prompter(engine)
+        self._adapters = PersonalAdapters(store, engine)
+        self._learner = learner
 
     async def write(
         self,
@@ -159,12 +190,12 @@ class WritingService:
             raise BadRequest(message, param="echo")
         self._check_tokens(samplings)
         # off the event loop: it reads the store, indexes past texts and tokenizes
-        prompts, histories = await run_in_threadpool(self._prompts, tenant, requests)
+        prompts, histories, adapters = await run_in_threadpool(self._prompts, tenant, requests)
         # as JSON, in which no tenant's name can pass for another's with a salt
         owner = json.dumps([tenant, cache_salt]) if cache_salt else tenant
         tasks: list[Task] = []
         echoes: dict[int, str] = {}
-        for request, prompt in zip(requests, prompts, strict=True):
+        for request, prompt, adapter in zip(requests, prompts, adapters, strict=True):
             length = self._prompter.room(prompt, request.max_tokens)
             if any(sampling.min_new_tokens > length for sampling in request.samplings):
                 message = f"min_tokens must be {length} at most, which is what may be written here"
@@ -173,7 +204,7 @@ class WritingService:
                 echo = self._prompter.text(request.query)
                 echoes |= {len(tasks) + place: echo for place in range(len(request.samplings))}
             tasks += [
-                Task(prompt, replace(sampling, max_new_tokens=length), owner)
+                Task(prompt, replace(sampling, max_new_tokens=length), owner, adapter)
                 for sampling in request.samplings
             ]
         source = self._engine.generate(tasks)
@@ -183,6 +214,38 @@ class WritingService:
         stream = TextStream(prompts, histories, texts, source, timed, logged, echoes)
         self._metrics.prompt_tokens.inc(stream.prompt_tokens)
         return stream
+
+    # What is forgotten here is forgotten everywhere, also where it is being learned
+
+    def delete(self, tenant: str, user: str, id: str) -> bool:
+        """Delete one document, and an adapter that may have learned it; whether there was one."""
+        return self._store.delete(tenant, user, id) and self._dropped(tenant, user)
+
+    def forget(self, tenant: str, user: str) -> bool:
+        """Delete a user with all documents and what was learned; whether there was one."""
+        return self._store.forget(tenant, user) and self._dropped(tenant, user)
+
+    def adapter_of(self, tenant: str, user: str) -> PersonAdapter | None:
+        """What was learned of a user, and whether more is being; `None`: nothing and no."""
+        status = self._learner.status(tenant, user) if self._learner else "idle"
+        record = self._store.adapter_record(tenant, user)
+        if record is None:
+            return None if status == "idle" else PersonAdapter(status, None, 0, None)
+        return PersonAdapter(status, record.about, record.version, record.last_try)
+
+    def forget_adapter(self, tenant: str, user: str) -> bool:
+        """Forget what was learned of a user; it is learned again only when new texts come.
+
+        Whether there was anything, or was to be.
+        """
+        if self.adapter_of(tenant, user) is None:
+            return False
+        return self._store.forget_adapter(tenant, user) and self._dropped(tenant, user)
+
+    def _dropped(self, tenant: str, user: str) -> bool:
+        if self._learner:
+            self._learner.drop(tenant, user)
+        return True
 
     def _check_tokens(self, samplings: Sequence[Sampling]) -> None:
         """Refuse what names tokens that the model does not have."""
@@ -198,8 +261,11 @@ class WritingService:
 
     def _prompts(
         self, tenant: str, requests: Sequence[WritingRequest]
-    ) -> tuple[list[Prompt], list[Sequence[Document]]]:
-        """The prompt of each request, and all past texts of its user, who is ever the tenant's."""
+    ) -> tuple[list[Prompt], list[Sequence[Document]], list[Adapter | None]]:
+        """The prompt of each request, all past texts and the adapter of its user.
+
+        The user is ever the tenant's.
+        """
         while True:
             histories: dict[str | None, Sequence[Document]] = {None: []}
             for request in requests:
@@ -209,7 +275,14 @@ class WritingService:
                 prompts = [self._prompt(request, histories[request.user]) for request in requests]
             except DocumentGone:
                 continue
-            return prompts, [histories[request.user] for request in requests]
+            pasts = [histories[request.user] for request in requests]
+            return prompts, pasts, [self._adapter(tenant, request) for request in requests]
+
+    def _adapter(self, tenant: str, request: WritingRequest) -> Adapter | None:
+        """That of the user; what is read as it is, is the model's alone."""
+        if request.user is None or request.echo or not isinstance(request.query, str):
+            return None
+        return self._adapters.of(tenant, request.user)
 
     def _prompt(self, request: WritingRequest, history: Sequence[Document]) -> Prompt:
         if not isinstance(request.query, str):

@@ -11,6 +11,8 @@ from functools import partial
 from queue import Empty, SimpleQueue
 from threading import Thread
 
+from flythinker.adapter import Adapter
+from flythinker.errors import FlyThinkerError
 from flythinker.generation.backends import errors
 from flythinker.generation.backends.protocol import (
     Piece,
@@ -65,6 +67,7 @@ class LocalEngine:
         self.has_effects = (
             writer.runner.thinks and writer.runner.effects and writer.scheduler.capacity > 1
         )
+        self.adapter_base = writer.runner.adapters.base("reasoner")
         self._writer = writer
         self._names = TokenBytes(self.tokenizer)
         self._room = writer.scheduler.capacity + max_queue
@@ -98,6 +101,14 @@ class LocalEngine:
         """See `Engine`."""
         broken = self._failed_steps >= BROKEN_AFTER or not self._thread.is_alive()
         return not self._closing and not broken
+
+    def takes(self, adapter: Adapter) -> bool:
+        """See `Engine`."""
+        try:
+            self._writer.runner.adapters.check(adapter)
+        except FlyThinkerError:
+            return False
+        return True
 
     def stats(self) -> Stats:
         """See `Engine`."""
@@ -169,7 +180,8 @@ class LocalEngine:
     def _submit(self, texts: list[_Text]) -> None:
         for text in texts:
             task = text.task
-            self._texts[self._writer.submit(task.prompt, task.sampling, task.owner)] = text
+            sequence = self._writer.submit(task.prompt, task.sampling, task.owner, task.adapter)
+            self._texts[sequence] = text
 
     def _cancel(self, texts: list[_Text]) -> None:
         for sequence, text in list(self._texts.items()):

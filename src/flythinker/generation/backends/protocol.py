@@ -7,6 +7,7 @@ from typing import Literal, Protocol
 
 from transformers import PreTrainedTokenizerBase
 
+from flythinker.adapter import Adapter
 from flythinker.data.prompt import Prompt, PromptConfig
 from flythinker.generation.backends.errors import EngineError
 from flythinker.generation.sampling import Sampling
@@ -17,12 +18,14 @@ from flythinker.generation.token_bytes import TokenBytes
 class Task:
     """One text to write; a request asks for one or more.
 
-    Nothing that an engine remembers of a prompt serves one of another `owner`.
+    Nothing that an engine remembers of a prompt serves one of another `owner`. An `adapter` is one
+    that the engine takes.
     """
 
     prompt: Prompt
     sampling: Sampling
     owner: str
+    adapter: Adapter | None = None
 
 
 @dataclass(frozen=True)
@@ -157,6 +160,7 @@ class Engine(Protocol):
         fusion_weight: the model's own λ.
         has_prompt_logprobs: whether it can tell log-probabilities of prompts, and write nothing.
         has_effects: whether it can tell the effects of thoughts, see `Sampling.effects`.
+        adapter_base: what adapters of the Reasoner must be made for; `None`: it takes none.
     """
 
     tokenizer: PreTrainedTokenizerBase
@@ -166,6 +170,7 @@ class Engine(Protocol):
     fusion_weight: float
     has_prompt_logprobs: bool
     has_effects: bool
+    adapter_base: str | None
 
     def generate(self, tasks: Sequence[Task]) -> Pieces:
         """Write all texts of one request; called on the event loop.
@@ -179,6 +184,10 @@ class Engine(Protocol):
     @property
     def ready(self) -> bool:
         """Whether it can write, and takes new requests."""
+        ...
+
+    def takes(self, adapter: Adapter) -> bool:
+        """Whether texts can be written with it: it is of this model."""
         ...
 
     def stats(self) -> Stats:

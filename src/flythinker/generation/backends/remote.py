@@ -9,6 +9,7 @@ import openai
 from openai.types import CompletionChoice
 from transformers import PreTrainedTokenizerBase
 
+from flythinker.adapter import Adapter
 from flythinker.data.prompt import PromptConfig
 from flythinker.errors import FlyThinkerError
 from flythinker.generation.backends import errors
@@ -38,6 +39,7 @@ class RemoteEngine:
     fusion_weight = 0.0  # not known here
     has_prompt_logprobs = False
     has_effects = False
+    adapter_base: str | None = None
 
     def __init__(
         self,
@@ -90,6 +92,10 @@ class RemoteEngine:
     def ready(self) -> bool:
         """See `Engine`; whether the endpoint is there shows when it is asked."""
         return not self._closing
+
+    def takes(self, adapter: Adapter) -> bool:
+        """See `Engine`."""
+        return False
 
     def stats(self) -> Stats:
         """See `Engine`."""

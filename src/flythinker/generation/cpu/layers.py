@@ -16,6 +16,13 @@ from flythinker.generation.cache.slots import SlotCache
 
 MakeLinear = Callable[[nn.Linear], nn.Module]
 FAMILIES = ("llama", "qwen2", "qwen3")
+MADE_OF = {
+    "qkv": ("self_attn.q_proj", "self_attn.k_proj", "self_attn.v_proj"),
+    "output": ("self_attn.o_proj",),
+    "gate_up": ("mlp.gate_proj", "mlp.up_proj"),
+    "down": ("mlp.down_proj",),
+}
+"""A `FusedLayer`'s linear layers, and those of transformers whose outputs each gives in turn."""
 
 
 class FusedLayer(nn.Module):
@@ -23,11 +30,10 @@ class FusedLayer(nn.Module):
 
     def __init__(self, layer: Any, eps: float, linear: MakeLinear) -> None:
         super().__init__()
-        attention, mlp = layer.self_attn, layer.mlp
-        self.qkv = linear(_joined(attention.q_proj, attention.k_proj, attention.v_proj))
-        self.output = linear(attention.o_proj)
-        self.gate_up = linear(_joined(mlp.gate_proj, mlp.up_proj))
-        self.down = linear(mlp.down_proj)
+        attention = layer.self_attn
+        self.qkv, self.output, self.gate_up, self.down = (
+            linear(_joined(*map(layer.get_submodule, names))) for names in MADE_OF.values()
+        )
         self.norms = [
             layer.input_layernorm.weight.detach(),
             layer.post_attention_layernorm.weight.detach(),
@@ -93,6 +99,14 @@ class FusedBackbone(nn.Module):
         self.norm = backbone.norm.weight.detach()
         self.eps = eps
 
+    def made_of(self) -> dict[nn.Module, tuple[str, ...]]:
+        """Its linear layers, and the names in the backbone of those that each is made of."""
+        return {
+            getattr(layer, own): tuple(f"layers.{number}.{name}" for name in names)
+            for number, layer in enumerate(self.layers)
+            for own, names in MADE_OF.items()
+        }
+
     def forward(self, embeds: Tensor, columns: Tensor, mask: Tensor, cache: SlotCache) -> Tensor:
         """Last hidden states [n, T, d] of `embeds` at `columns` [n, T]; `mask` [n, 1, T, L]."""
         cos, sin = (part[:, :, None] for part in self.rotary(embeds, columns))
@@ -118,6 +132,8 @@ def can_be_fused(part: Any) -> bool:
 
 def _joined(*layers: nn.Linear) -> nn.Linear:
     """One linear layer that computes several side by side."""
+    if len(layers) == 1:
+        return layers[0]
     weight = torch.cat([layer.weight.detach() for layer in layers])
     joined = nn.Linear(weight.shape[1], weight.shape[0], bias=False, device="meta")
     joined.weight = nn.Parameter(weight, requires_grad=False)

@@ -1,7 +1,9 @@
 """The routes of users and their writings. Another tenant's user is as unknown as nobody's."""
 
+import base64
 import json
 from collections.abc import Iterator, Sequence
+from dataclasses import asdict
 from typing import Annotated, Literal, Self
 
 from fastapi import APIRouter, Path, Query
@@ -9,6 +11,7 @@ from fastapi.responses import StreamingResponse
 from pydantic import Field, field_validator, model_validator
 from typing_extensions import TypedDict  # pydantic wants this one before Python 3.12
 
+from flythinker.adapter import adapter_bytes
 from flythinker.data.document import Document, Edit, is_iso_date
 from flythinker.serving.api.access import Tenant
 from flythinker.serving.api.errors import ApiError
@@ -202,8 +205,8 @@ def list_documents(
 
 @router.delete("/{user_id}/documents")
 def forget_user(user_id: UserId, state: State, tenant: Tenant) -> Deleted:
-    """Forget the user: delete all documents."""
-    if not state.store.forget(tenant, user_id):
+    """Forget the user: delete all documents, and what was learned from them."""
+    if not state.writing.forget(tenant, user_id):
         raise _unknown("user")
     return {"id": user_id, "object": "user.deleted", "deleted": True}
 
@@ -225,8 +228,8 @@ def get_document(
 def delete_document(
     user_id: UserId, document_id: DocumentId, state: State, tenant: Tenant
 ) -> Deleted:
-    """Delete one document."""
-    if not state.store.delete(tenant, user_id, document_id):
+    """Delete one document; what was learned is forgotten with it, and learned anew without."""
+    if not state.writing.delete(tenant, user_id, document_id):
         raise _unknown("user or document")
     return {"id": document_id, "object": "document.deleted", "deleted": True}
 
@@ -239,7 +242,8 @@ def delete_document(
 def export_documents(user_id: UserId, state: State, tenant: Tenant) -> StreamingResponse:
     """All documents, one `{"text", "title", "date"}` a line, as `flythinker` reads histories.
 
-    An edit has `"edit_of": {"query", "written"}` too.
+    An edit has `"edit_of": {"query", "written"}` too. What was learned of the user is in a last
+    line: what it is, and its file in base64.
     """
     if not state.store.knows(tenant, user_id):
         raise _unknown("user")
@@ -247,6 +251,10 @@ def export_documents(user_id: UserId, state: State, tenant: Tenant) -> Streaming
     def lines() -> Iterator[str]:
         for stored in state.store.all(tenant, user_id):
             yield json.dumps(stored.document.record(), ensure_ascii=False) + "\n"
+        if found := state.store.adapter(tenant, user_id):
+            _, adapter = found
+            data = base64.b64encode(adapter_bytes(adapter)).decode()
+            yield json.dumps({"adapter": asdict(adapter.about), "safetensors": data}) + "\n"
 
     return StreamingResponse(lines(), media_type="application/jsonl")
 

@@ -9,6 +9,7 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metri
 from prometheus_client.registry import Collector
 
 from flythinker.generation.backends.protocol import Engine, Piece
+from flythinker.serving.learning.learner import Learner
 from flythinker.serving.storage.store import Store
 
 _SECONDS = (0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60)
@@ -18,10 +19,12 @@ _TOKEN_SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1)
 class Metrics:
     """The metrics of one server; each has a registry of its own."""
 
-    def __init__(self, engine: Engine, store: Store) -> None:
+    def __init__(self, engine: Engine, store: Store, learner: Learner | None = None) -> None:
         registry = self._registry = CollectorRegistry()
         registry.register(_EngineCollector(engine))
         registry.register(_StoreCollector(store))
+        if learner is not None:
+            registry.register(_LearnerCollector(learner, store))
         counter = partial(Counter, namespace="flythinker", registry=registry)
         histogram = partial(Histogram, namespace="flythinker", registry=registry)
         self.requests = counter("requests", "Requests answered.", ("route", "method", "status"))
@@ -105,3 +108,17 @@ class _StoreCollector(Collector):
             yield GaugeMetricFamily(
                 "flythinker_database_disk_free_bytes", "Room on the database's disk.", room.free
             )
+
+
+class _LearnerCollector(Collector):
+    """Reads how far learning users is when Prometheus asks."""
+
+    def __init__(self, learner: Learner, store: Store) -> None:
+        self._learner, self._store = learner, store
+
+    def collect(self) -> Iterator[Metric]:
+        for name, help_text, value in (
+            ("adapters", "Users of whom something was learned.", self._store.adapter_count()),
+            ("users_to_learn", "Users who are learned or wait for it.", self._learner.waiting),
+        ):
+            yield GaugeMetricFamily(f"flythinker_{name}", help_text, value)

@@ -105,12 +105,12 @@ class Writings:
     def remove(self, tenant: str, user: str, id: str) -> None:
         """Delete one text."""
         self._state.rate.take(tenant)
-        self._store.delete(tenant, user, id)
+        self._state.writing.delete(tenant, user, id)
 
     def forget(self, tenant: str, user: str) -> None:
         """Delete a user with all texts."""
         self._state.rate.take(tenant)
-        self._store.forget(tenant, user)
+        self._state.writing.forget(tenant, user)
 
 
 def _read(file: Mapping[str, Any], reading: Reading) -> list[Document]:

@@ -6,7 +6,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from typing import Any, Self, TypeVar
 
-from sqlalchemy import Connection, Engine, select
+from sqlalchemy import Connection, Engine, Table, delete, select
 from sqlalchemy.dialects import postgresql, sqlite
 
 from flythinker.disk import DiskFull, free_bytes, require_room
@@ -15,11 +15,15 @@ from flythinker.serving.storage.database import (
     open_database,
     parse_url,
     sqlite_file,
+    user_number,
     writing,
 )
 from flythinker.serving.storage.reserve import Reserve
 
 logger = logging.getLogger(__name__)
+
+PART_BYTES = 2**19
+"""Of a row of what is kept in parts: on a full disk it is deleted a row at a time."""
 
 _LEAST_BYTES = 2**20
 """A disk with less room counts as full."""
@@ -126,3 +130,15 @@ class StoreBase:
             finally:
                 with suppress(DiskFull):
                     empty_log(self._engine)  # which gives the room back
+
+    def _delete_parts(self, table: Table, tenant: str, user: str) -> None:
+        """Delete what `table` has of a user, a part at a time: each needs little room."""
+        own = user_number(tenant, user).scalar_subquery()
+        query = select(table.c.part).where(table.c.user == own)
+        with self._engine.connect() as connection:
+            parts = list(connection.scalars(query))
+        for part in parts:
+            one = (table.c.user == own) & (table.c.part == part)
+            with writing(self._engine) as connection:
+                connection.execute(delete(table).where(one))
+            empty_log(self._engine)

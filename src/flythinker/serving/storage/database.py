@@ -17,6 +17,7 @@ from sqlalchemy import (
     Integer,
     LargeBinary,
     MetaData,
+    Select,
     String,
     Table,
     Text,
@@ -70,6 +71,29 @@ documents = Table(
 # what a user's documents are found by, as `storage.indexes` reads it, in parts of bounded size
 index_parts = Table(
     "index_parts",
+    metadata,
+    Column("user", ForeignKey("users.number", ondelete="CASCADE"), primary_key=True),
+    Column("part", Integer, primary_key=True),
+    Column("data", LargeBinary, nullable=False),
+)
+
+# what learning a user came to; a row stays as long as the user, so that no version comes again
+adapters = Table(
+    "adapters",
+    metadata,
+    Column("user", ForeignKey("users.number", ondelete="CASCADE"), primary_key=True),
+    Column("version", Integer, nullable=False),  # grows with every change of the row
+    # the user's version whose documents the last try read (-1: none), and the fingerprint of the
+    # model that it was for (empty: for any, since the person had it forgotten)
+    Column("read", Integer, nullable=False),
+    Column("base", String, nullable=False),
+    Column("about", Text),  # JSON of the adapter in use; null: there is none
+    Column("last_try", Text),  # JSON
+)
+
+# an adapter's file, in parts of bounded size
+adapter_parts = Table(
+    "adapter_parts",
     metadata,
     Column("user", ForeignKey("users.number", ondelete="CASCADE"), primary_key=True),
     Column("part", Integer, primary_key=True),
@@ -155,6 +179,11 @@ def _explained_full_disk(url: URL) -> Iterator[None]:
         raise DiskFull(
             f"{sqlite_file(url) or url}: the database's disk is full: make room"
         ) from error
+
+
+def user_number(tenant: str, user: str) -> Select[tuple[int]]:
+    """The query for a user's number."""
+    return select(users.c.number).where(users.c.tenant == tenant, users.c.name == user)
 
 
 def utc(time: Any) -> Any:

@@ -11,16 +11,19 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
-from sqlalchemy import Row, Select, delete, func, select, update
+from sqlalchemy import Row, Select, delete, func, or_, select, update
 
 from flythinker.data.document import Document, Edit
 from flythinker.disk import DiskFull
 from flythinker.serving.errors import TooManyDocuments
 from flythinker.serving.storage.base import StoreBase
 from flythinker.serving.storage.database import (
+    adapter_parts,
+    adapters,
     documents,
     empty_log,
     index_parts,
+    user_number,
     users,
     utc,
     writing,
@@ -65,12 +68,12 @@ class DocumentStore(StoreBase):
     def knows(self, tenant: str, user: str) -> bool:
         """Whether something of the user was ever added, and the user not forgotten since."""
         with self._engine.connect() as connection:
-            return connection.scalar(_number(tenant, user)) is not None
+            return connection.scalar(user_number(tenant, user)) is not None
 
     def history(self, tenant: str, user: str) -> list[Document] | None:
         """All that a user wrote, undated texts and then the oldest first; `None`: unknown user."""
         with self._engine.connect() as connection:
-            if connection.scalar(_number(tenant, user)) is None:
+            if connection.scalar(user_number(tenant, user)) is None:
                 return None
             rows = connection.execute(_documents(tenant, user)).all()
         return sorted((_stored(row).document for row in rows), key=lambda document: document.date)
@@ -124,8 +127,17 @@ class DocumentStore(StoreBase):
                 name: func.coalesce(new.excluded[name], documents.c[name])
                 for name in ("edit_query", "edit_written")
             }
+            differs = or_(
+                *(
+                    documents.c[name].is_distinct_from(value)
+                    for name, value in changed.items()
+                    if name != "version"
+                )
+            )
             connection.execute(
-                new.on_conflict_do_update(index_elements=["user", "id"], set_=changed),
+                new.on_conflict_do_update(
+                    index_elements=["user", "id"], set_=changed, where=differs
+                ),
                 [row | {"user": number, "version": version} for row in rows.values()],
             )
             owned = documents.c.user == number
@@ -149,7 +161,7 @@ class DocumentStore(StoreBase):
         """
         query = _documents(tenant, user)
         with self._engine.connect() as connection:
-            if connection.scalar(_number(tenant, user)) is None:
+            if connection.scalar(user_number(tenant, user)) is None:
                 return None
             if after is not None:
                 last = connection.execute(query.where(documents.c.id == after)).one_or_none()
@@ -179,31 +191,43 @@ class DocumentStore(StoreBase):
 
     def delete(self, tenant: str, user: str, id: str) -> bool:
         """Delete one document; whether there was one."""
-        owned = (documents.c.user == _number(tenant, user).scalar_subquery()) & (
+        owned = (documents.c.user == user_number(tenant, user).scalar_subquery()) & (
             documents.c.id == id
         )
 
         def at_once() -> bool:
             with writing(self._engine) as connection:
+                # locked: nothing is kept meanwhile that was made with the text
+                number = connection.scalar(user_number(tenant, user).with_for_update())
                 if not connection.execute(delete(documents).where(owned)).rowcount:
                     return False
                 # the index holds words of the text: it goes with it, and is made anew without
-                own = _number(tenant, user).scalar_subquery()
-                connection.execute(delete(index_parts).where(index_parts.c.user == own))
-                changed = update(users).where(users.c.number == own)
+                connection.execute(delete(index_parts).where(index_parts.c.user == number))
+                # an adapter holds traces of it: it goes too, and is learned anew without
+                connection.execute(delete(adapter_parts).where(adapter_parts.c.user == number))
+                learned = (adapters.c.user == number) & adapters.c.about.is_not(None)
+                anew = {"read": -1, "about": None, "last_try": None}
+                connection.execute(
+                    update(adapters).where(learned).values(version=adapters.c.version + 1, **anew)
+                )
+                changed = update(users).where(users.c.number == number)
                 connection.execute(changed.values(version=users.c.version + 1))
                 return True
 
         def in_parts() -> bool:
-            self._delete_index_in_parts(tenant, user)
+            if self.get(tenant, user, id) is None:
+                return False
+            self._delete_parts(index_parts, tenant, user)
+            self._delete_parts(adapter_parts, tenant, user)
             return at_once()
 
         return self._taking_away(at_once, in_parts)
 
     def _delete_in_parts(self, tenant: str, user: str) -> None:
         """Delete a user's documents a few at a time, so that each needs little room in the log."""
-        self._delete_index_in_parts(tenant, user)
-        owned = documents.c.user == _number(tenant, user).scalar_subquery()
+        self._delete_parts(index_parts, tenant, user)
+        self._delete_parts(adapter_parts, tenant, user)
+        owned = documents.c.user == user_number(tenant, user).scalar_subquery()
         query = select(documents.c.number, func.length(documents.c.text)).where(owned).limit(_BATCH)
         while True:
             with self._engine.connect() as connection:
@@ -221,24 +245,9 @@ class DocumentStore(StoreBase):
                 connection.execute(delete(documents).where(documents.c.number.in_(part)))
             empty_log(self._engine)
 
-    def _delete_index_in_parts(self, tenant: str, user: str) -> None:
-        own = _number(tenant, user).scalar_subquery()
-        query = select(index_parts.c.part).where(index_parts.c.user == own)
-        with self._engine.connect() as connection:
-            parts = list(connection.scalars(query))
-        for part in parts:
-            one = (index_parts.c.user == own) & (index_parts.c.part == part)
-            with writing(self._engine) as connection:
-                connection.execute(delete(index_parts).where(one))
-            empty_log(self._engine)
-
-
-def _number(tenant: str, user: str) -> Select[Any]:
-    return select(users.c.number).where(users.c.tenant == tenant, users.c.name == user)
-
 
 def _documents(tenant: str, user: str) -> Select[Any]:
-    owned = documents.c.user == _number(tenant, user).scalar_subquery()
+    owned = documents.c.user == user_number(tenant, user).scalar_subquery()
     return select(documents).where(owned).order_by(documents.c.number)
 
 

@@ -21,7 +21,7 @@ from sqlalchemy import Engine, delete, func, insert, select
 from flythinker.data.document import Document
 from flythinker.disk import DiskFull
 from flythinker.serving.errors import DocumentGone
-from flythinker.serving.storage.base import StoreBase
+from flythinker.serving.storage.base import PART_BYTES, StoreBase
 from flythinker.serving.storage.database import documents, index_parts, users, writing
 from flythinker.serving.storage.documents import document_of
 from flythinker.serving.storage.user_index import Owner, UserIndex
@@ -33,9 +33,6 @@ _KEPT_DOCUMENTS = 200_000
 
 _LEAST_UNSAVED = 64
 """New documents after which an index is worth writing; of a large one an eighth of it."""
-
-_PART_BYTES = 2**19
-"""Of a row of the kept index: on a full disk it is deleted a row at a time."""
 
 _AT_ONCE = 500
 """Documents that are read by their numbers in one query."""
@@ -191,7 +188,7 @@ class IndexStore(StoreBase):
                 compact = index.compacted()
             rows: list[dict[str, Any]] = [
                 {"user": compact.owner.number, "part": part, "data": data}
-                for part, data in enumerate(compact.parts(_PART_BYTES))
+                for part, data in enumerate(compact.parts(PART_BYTES))
             ]
             with writing(self._engine) as connection:
                 owner = compact.owner

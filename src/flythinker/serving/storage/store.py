@@ -1,5 +1,6 @@
-"""What the server remembers: tenants' users, their documents, and API keys."""
+"""What the server remembers: tenants' users, their documents, what was learned, and API keys."""
 
+from flythinker.serving.storage.adapters import AdapterStore
 from flythinker.serving.storage.base import Room as Room
 from flythinker.serving.storage.documents import DocumentStore
 from flythinker.serving.storage.documents import Page as Page
@@ -9,5 +10,5 @@ from flythinker.serving.storage.keys import Key as Key
 from flythinker.serving.storage.keys import KeyStore
 
 
-class Store(DocumentStore, IndexStore, KeyStore):
+class Store(DocumentStore, IndexStore, AdapterStore, KeyStore):
     """A database of users' writings. All methods may be called from any thread."""

@@ -4,6 +4,8 @@ import os
 from collections.abc import Iterator
 from pathlib import Path
 
+import psutil
+
 _ROOT = Path("/sys/fs/cgroup")
 _OWN = Path("/proc/self/cgroup")
 
@@ -28,6 +30,12 @@ def memory_limit(root: Path = _ROOT, own: Path = _OWN) -> int | None:
         if words and words[0].isdigit() and int(words[0]) < 2**60:  # version 1's "no limit"
             limits.append(int(words[0]))
     return min(limits, default=None)
+
+
+def free_memory() -> int:
+    """Bytes that this process may still take: of the machine, and of what its groups allow."""
+    limit, free = memory_limit(), psutil.virtual_memory().available
+    return free if limit is None else min(free, limit - psutil.Process().memory_info().rss)
 
 
 def usable_cpus() -> float:

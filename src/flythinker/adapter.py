@@ -3,12 +3,13 @@
 import hashlib
 import json
 from dataclasses import asdict, dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal
 
 import torch
-from safetensors import SafetensorError, safe_open
-from safetensors.torch import save
+from safetensors import SafetensorError
+from safetensors.torch import load, save
 from torch import Tensor, nn
 from transformers import PreTrainedModel
 from transformers.pytorch_utils import Conv1D
@@ -54,7 +55,7 @@ class About:
     made: str
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Adapter:
     """Low-rank changes by the names of the layers.
 
@@ -65,6 +66,21 @@ class Adapter:
 
     about: About
     changes: Changes
+
+    @cached_property
+    def version(self) -> str:
+        """Of its numbers: what was read with another version must not be mixed with it."""
+        digest = hashlib.sha256(str(self.about.scale).encode())
+        for name, sides in sorted(self.changes.items()):
+            for side in sides:
+                digest.update(f"{name} {tuple(side.shape)}".encode())
+                digest.update(side.contiguous().view(torch.uint8).numpy().tobytes())
+        return digest.hexdigest()[:32]
+
+    @property
+    def rank(self) -> int:
+        """The largest of its changes."""
+        return max(len(a) for a, _ in self.changes.values())
 
     @property
     def bytes(self) -> int:
@@ -101,13 +117,48 @@ def fingerprint(model: PreTrainedModel, part: Part) -> str:
     return digest.hexdigest()[:16]
 
 
-def save_adapter(path: Path, adapter: Adapter) -> None:
-    """Write one file, which appears only when it is complete."""
+def check_base(adapter: Adapter, base: str | None, name: str) -> None:
+    """Raise `FlyThinkerError` for an adapter, called `name`, of another model than `base`.
+
+    `base` is the `fingerprint` of the part that it changes; `None`: there is no such part.
+    """
+    if adapter.about.base != base:
+        raise FlyThinkerError(
+            f"{name}: made for another model (its {adapter.about.part} has other weights); "
+            "run `flythinker adapt` with this one"
+        )
+
+
+def adapter_bytes(adapter: Adapter) -> bytes:
+    """All of it as one safetensors file."""
     tensors: dict[str, Tensor] = {}
     for name, (a, b) in adapter.changes.items():
         tensors |= {f"{name}.A": a.contiguous(), f"{name}.B": b.contiguous()}
+    return save(tensors, {_ABOUT: json.dumps(asdict(adapter.about))})
+
+
+def parse_adapter(data: bytes, name: str) -> Adapter:
+    """What `adapter_bytes` gave.
+
+    Raises:
+        FlyThinkerError: it is something else; `name` is what the message calls it.
+    """
+    try:
+        tensors = load(data)
+        # the library gives its metadata of files only: a JSON header follows its length
+        header = json.loads(data[8 : 8 + int.from_bytes(data[:8], "little")])
+        about = About(**json.loads(header["__metadata__"][_ABOUT]))
+        layers = sorted({key.rpartition(".")[0] for key in tensors})
+        changes = {layer: (tensors[f"{layer}.A"], tensors[f"{layer}.B"]) for layer in layers}
+    except (SafetensorError, KeyError, TypeError, ValueError) as error:
+        raise FlyThinkerError(f"{name}: not an adapter of `flythinker adapt`") from error
+    return Adapter(about, changes)
+
+
+def save_adapter(path: Path, adapter: Adapter) -> None:
+    """Write one file, which appears only when it is complete."""
     with atomic_write(path, binary=True) as file:
-        file.write(save(tensors, {_ABOUT: json.dumps(asdict(adapter.about))}))
+        file.write(adapter_bytes(adapter))
 
 
 def load_adapter(path: Path) -> Adapter:
@@ -118,16 +169,7 @@ def load_adapter(path: Path) -> Adapter:
     """
     if not path.is_file():
         raise FlyThinkerError(f"{path}: no such adapter; `flythinker adapt` makes one")
-    try:
-        with safe_open(path, "pt") as file:
-            about = About(**json.loads((file.metadata() or {})[_ABOUT]))
-            names = sorted({key.rpartition(".")[0] for key in file.keys()})  # noqa: SIM118
-            changes = {
-                name: (file.get_tensor(f"{name}.A"), file.get_tensor(f"{name}.B")) for name in names
-            }
-    except (SafetensorError, KeyError, TypeError, ValueError) as error:
-        raise FlyThinkerError(f"{path}: not an adapter of `flythinker adapt`") from error
-    return Adapter(about, changes)
+    return parse_adapter(path.read_bytes(), str(path))
 
 
 def merge_adapter(model: PreTrainedModel, adapter: Adapter, name: str) -> None:
@@ -136,11 +178,7 @@ def merge_adapter(model: PreTrainedModel, adapter: Adapter, name: str) -> None:
     Raises:
         FlyThinkerError: it was made for another model; `name` is the adapter's in the message.
     """
-    if fingerprint(model, adapter.about.part) != adapter.about.base:
-        raise FlyThinkerError(
-            f"{name}: made for another model (its {adapter.about.part} has other weights); "
-            "run `flythinker adapt` with this one"
-        )
+    check_base(adapter, fingerprint(model, adapter.about.part), name)
     merge_changes(model, adapter.changes, adapter.about.scale)
 
 

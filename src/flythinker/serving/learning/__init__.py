@@ -1,0 +1,1 @@
+"""Learning users in the background: who is next, and the process that learns one of them."""
