@@ -52,6 +52,19 @@ def test_any_part_of_the_texts_scores_as_if_there_were_no_others():
         index = TermIndex(index.packed(np.ones(len(index), dtype=bool)))
 
 
+def test_every_term_is_found_among_those_that_are_packed():
+    words = ["a", "ab", "abc", "b", "z", "ü", "ß", "海", "大海", "😀", "\U0002ffff", "\uffff"]
+    index = TermIndex()
+    for word in words:
+        index.add([word])
+    again = TermIndex(Postings.from_bytes(index.packed(np.ones(12, dtype=bool)).to_bytes()))
+    every = np.ones(12, dtype=bool)
+    for place, word in enumerate(words):
+        assert again.scores([word], every).nonzero()[0].tolist() == [place]
+    for unknown in ("", "aa", "abcd", "zz", "大", "\U0003ffff"):
+        assert not again.scores([unknown], every).any()
+
+
 def test_real_texts_score_as_with_bm25s_to_the_bit(sotu):
     for example in sotu["test"][::60]:
         texts = [list(search_terms(searched_text(one), "en")) for one in example.history]

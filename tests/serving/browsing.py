@@ -6,6 +6,7 @@ from contextlib import contextmanager
 from typing import Any
 
 import pytest
+from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import Browser, Page, expect, sync_playwright
 
 SECONDS = 60  # a busy machine is slow, not wrong
@@ -65,6 +66,22 @@ def wait_for(page: Page, state: str) -> None:
     """Until both texts are in a state."""
     for column in ("#fly-personal", "#fly-other"):
         page.locator(f"{column} .fly-state", has_text=state).wait_for()
+
+
+def barriers(page: Page) -> list[tuple[str, str]]:
+    """What keeps somebody out who uses a screen reader or sees little: axe's rule, and where.
+
+    Those that it calls serious or critical, but for what is Gradio's own: the head of its messages
+    is a button with a button in it.
+    """
+    found = Axe().run(page).response["violations"]
+    grave = [each for each in found if each["impact"] in ("serious", "critical")]
+    said = [(each["id"], node["html"]) for each in grave for node in each["nodes"]]
+    return [
+        (rule, html)
+        for rule, html in said
+        if not (rule == "nested-interactive" and html.startswith('<div class="toast-header'))
+    ]
 
 
 def text_of(page: Page, column: str) -> str:

@@ -31,7 +31,7 @@ def _rows(reading: Reading) -> list[tuple[str, str, str, str, str]]:
     for kind, documents in sorted(reading.documents.items()):
         dates = sorted(document.date for document in documents if document.date)
         undated = sum(not document.date for document in documents)
-        parts = [f"{dates[0]} to {dates[-1]}"] if dates else []
+        parts = [" to ".join(dict.fromkeys((dates[0], dates[-1])))] if dates else []
         parts += [f"{undated} without"] if undated else []
         words = sum(count_words(document.text) for document in documents)
         spoken = Counter(language_of(document.text) or "unclear" for document in documents)

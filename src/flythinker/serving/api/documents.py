@@ -242,9 +242,8 @@ def delete_document(
 def export_documents(user_id: UserId, state: State, tenant: Tenant) -> StreamingResponse:
     """All documents, one `{"text", "title", "date"}` a line, as `flythinker` reads histories.
 
-    An edit has `"edit_of": {"query", "written"}` too.
-
-    What was learned of the user is in a last line: what it is, and its file in base64.
+    An edit has `"edit_of": {"query", "written"}` too. What was learned of the user is in a last
+    line: what it is, and its file in base64.
     """
     if not state.store.knows(tenant, user_id):
         raise _unknown("user")

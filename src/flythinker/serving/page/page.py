@@ -20,6 +20,7 @@ from flythinker.generation.sampling import Sampling
 from flythinker.serving.errors import DISK_FULL, Refused
 from flythinker.serving.page.comparison import Baseline, Comparisons
 from flythinker.serving.page.edits import keep
+from flythinker.serving.page.learned import Learned
 from flythinker.serving.page.page_access import PageGate, tenant_of
 from flythinker.serving.page.theme import page_theme
 from flythinker.serving.page.writings import Writings
@@ -73,6 +74,7 @@ class _WritingsPart(NamedTuple):
     add: gr.Button
     upload: gr.HTML
     read: gr.HTML
+    learned: gr.HTML
 
 
 def _blocks(state: ServerState) -> gr.Blocks:
@@ -84,7 +86,7 @@ def _blocks(state: ServerState) -> gr.Blocks:
                 asking = _asking_part(state.engine)
             with gr.Column(scale=5, min_width=300):
                 shown = _texts_part(state.engine)
-        _connect_writings(Writings(state), blocks, writings, shown[0])
+        _connect_writings(state, blocks, writings, shown[0])
         _connect_asking(state, blocks, writings.user, asking, shown)
     blocks.queue(default_concurrency_limit=None, api_open=False)
     return blocks
@@ -98,8 +100,7 @@ def _writings_part(max_bytes: int) -> _WritingsPart:
         elem_id="fly-user",
     )
     with gr.Accordion("Past writings", open=False, elem_id="fly-past"):
-        return _WritingsPart(
-            user,
+        past = (
             _part("writings", elem_id="fly-writings"),
             gr.Textbox(label="Title", max_lines=1, elem_id="fly-title"),
             gr.Textbox(
@@ -113,6 +114,7 @@ def _writings_part(max_bytes: int) -> _WritingsPart:
             _upload(max_bytes),
             _part("read", elem_id="fly-read"),
         )
+    return _WritingsPart(user, *past, _part("learned", elem_id="fly-learned"))
 
 
 def _upload(max_bytes: int) -> gr.HTML:
@@ -225,24 +227,25 @@ def _connect_asking(
 
 
 def _connect_writings(
-    writings: Writings, blocks: gr.Blocks, part: _WritingsPart, personal: gr.HTML
+    state: ServerState, blocks: gr.Blocks, part: _WritingsPart, personal: gr.HTML
 ) -> None:
-    """Connect the fields and buttons, and the personal text, with what keeps past texts."""
+    """Connect the fields and buttons, and the personal text, with what is kept of users."""
+    writings, learned = Writings(state), Learned(state)
 
-    def opened(request: gr.Request) -> tuple[Any, Any]:
+    def opened(request: gr.Request) -> tuple[Any, ...]:
         names = writings.users(_tenant(request))
         if not names:
-            return gr.skip(), gr.skip()
-        choice = gr.update(choices=names, value=names[0])
-        return choice, writings.shown(_tenant(request), names[0])
+            return gr.skip(), gr.skip(), gr.skip()
+        return listed(request, names[0])
 
-    def chosen(request: gr.Request, user: str | None) -> dict[str, Any]:
-        return writings.shown(_tenant(request), _name(user))
+    def chosen(request: gr.Request, user: str | None) -> tuple[Any, Any]:
+        known = _tenant(request), _name(user)
+        return writings.shown(*known), learned.shown(*known)
 
-    def listed(request: gr.Request, user: str) -> tuple[Any, Any]:
+    def listed(request: gr.Request, user: str) -> tuple[Any, ...]:
         names = writings.users(_tenant(request))
         choice = gr.update(choices=names, value=user if user in names else "")
-        return choice, writings.shown(_tenant(request), user)
+        return choice, *chosen(request, user)
 
     def add_text(request: gr.Request, user: str | None, title: str, text: str) -> tuple[Any, ...]:
         with _said_on_the_page():
@@ -270,22 +273,29 @@ def _connect_writings(
             writings.forget(_tenant(request), str(event._data["user"]))
         return listed(request, "")
 
-    shown = [part.user, part.stored]
+    def unlearn(request: gr.Request, event: gr.EventData) -> dict[str, Any]:
+        user = str(event._data["user"])
+        with _said_on_the_page():
+            learned.forget(_tenant(request), user)
+        return learned.shown(_tenant(request), user)
+
+    shown = [part.user, part.stored, part.learned]
     blocks.load(opened, None, shown, **_QUIET)
-    part.user.change(chosen, part.user, part.stored, **_QUIET)
+    part.user.change(chosen, part.user, shown[1:], **_QUIET)
     pasted = [part.title, part.text]
     part.add.click(add_text, [part.user, *pasted], [*shown, *pasted], **_QUIET)
     part.upload.upload(add_files, part.user, [*shown, part.read], **_QUIET)
     personal.keep(keep_edit, part.user, [*shown, personal], **_QUIET)
     part.stored.remove(remove, part.user, shown, **_QUIET)
     part.stored.forget(forget, None, shown, **_QUIET)
+    part.learned.forget(unlearn, None, part.learned, **_QUIET)
 
 
 def _head(settings: ServerSettings) -> None:
     page = _file("head.html").replace("MODEL", html.escape(settings.model_name))
     if settings.require_keys:
         page = page.replace("<!-- account -->", _file("logout.html"))
-    gr.HTML(page, apply_default_css=False, js_on_load=None, elem_id="fly-head")
+    gr.HTML(page, apply_default_css=False, js_on_load=_file("keys.js"), elem_id="fly-head")
 
 
 def _part(name: str, **settings: Any) -> gr.HTML:

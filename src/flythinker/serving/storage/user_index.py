@@ -1,6 +1,5 @@
 """What one user's stored documents are found by: terms, languages and dates, and no texts."""
 
-import io
 import json
 from bisect import insort
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -13,6 +12,8 @@ from typing import Self
 
 import numpy as np
 from numpy.typing import NDArray
+from safetensors import SafetensorError
+from safetensors.numpy import load, save
 
 from flythinker.data import finder, language, term_index, words
 from flythinker.data.document import Document
@@ -125,43 +126,50 @@ class UserIndex:
         """All of a compacted index as bytes, `size` at a time."""
         usual = self._usual()
         index = self._finder.index(usual, self.languages)
+        dates, languages = sorted(set(self.dates)), sorted(set(self.languages))
         about = {
             "made_by": analysis(),
             "epoch": self.owner.epoch,
             "version": self.owner.version,
             "usual": usual,
-            "numbers": self.numbers,
-            "dates": self.dates,
-            "languages": self.languages,
+            "dates": dates,
+            "languages": languages,
         }
         postings = index.packed(np.ones(len(index), dtype=bool)).to_bytes()
-        file = io.BytesIO()
-        np.savez(
-            file,
-            about=np.frombuffer(json.dumps(about).encode(), dtype=np.uint8),
-            postings=np.frombuffer(postings, dtype=np.uint8),
+        whole = save(
+            {
+                "about": np.frombuffer(json.dumps(about).encode(), dtype=np.uint8),
+                "postings": np.frombuffer(postings, dtype=np.uint8),
+                "numbers": np.array(self.numbers, dtype=np.int64),
+                "dates": _places_in(dates, self.dates),
+                "languages": _places_in(languages, self.languages),
+                "order": np.array(self.order(), dtype=np.int64),
+            }
         )
-        whole = file.getvalue()
         yield from (whole[start : start + size] for start in range(0, len(whole), size))
 
     @classmethod
     def from_parts(cls, parts: Sequence[bytes], owner: Owner, texts_of: TextsOf) -> Self | None:
         """What `parts` gave; None if it is of another person or was made by other code."""
-        with np.load(io.BytesIO(b"".join(parts))) as arrays:
-            about = json.loads(arrays["about"].tobytes())
-            postings = Postings.from_bytes(arrays["postings"].tobytes())
+        try:
+            arrays = load(b"".join(parts))
+        except SafetensorError:
+            return None
+        about = json.loads(arrays["about"].tobytes())
         if about["made_by"] != analysis() or about["epoch"] != owner.epoch:
             return None
         state = Owner(owner.number, owner.epoch, about["version"])
-        return cls._of(
+        index = cls._of(
             state,
-            about["numbers"],
-            about["dates"],
-            about["languages"],
+            arrays["numbers"].tolist(),
+            [about["dates"][place] for place in arrays["dates"].tolist()],
+            [about["languages"][place] for place in arrays["languages"].tolist()],
             about["usual"],
-            postings,
+            Postings.from_bytes(arrays["postings"].tobytes()),
             texts_of,
         )
+        index._order = arrays["order"].tolist()
+        return index
 
     @classmethod
     def _of(
@@ -194,6 +202,12 @@ class UserIndex:
             document = there.get(self.numbers[place])
             # one that is gone was at a place that is not searched any more
             yield self._new.get(place) or (searched_text(document) if document else "")
+
+
+def _places_in(names: Sequence[str], values: Sequence[str]) -> NDArray[np.int64]:
+    """Where each value stands among the names."""
+    places = {name: place for place, name in enumerate(names)}
+    return np.array([places[value] for value in values], dtype=np.int64)
 
 
 @cache

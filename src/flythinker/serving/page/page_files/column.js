@@ -51,6 +51,7 @@ function draw() {
     element.scrollIntoView(); // on a phone the texts are below everything else
   }
   title.textContent = value.title || "";
+  title.hidden = !value.title; // a heading that says nothing is in a screen reader's way
   if (state.textContent !== (value.state || "")) state.textContent = value.state || "";
   note.textContent = value.note || "";
   body.lang = value.language || "";

@@ -26,6 +26,9 @@ function item(document_) {
 
 function draw() {
   const { user = "", documents = [], more = false } = props.value || {};
+  const buttons = () => [...list.querySelectorAll("button")];
+  const at = buttons().indexOf(document.activeElement);
+  const left = document.activeElement === forget && !documents.length;
   list.replaceChildren(...documents.map(item));
   const shown = documents.length;
   about.textContent = !user
@@ -37,6 +40,9 @@ function draw() {
       : `No texts of ${user} yet. Without any, the writing is nobody's in particular.`;
   forget.hidden = !shown;
   forget.textContent = `Forget ${user}`;
+  // who deletes by keyboard goes on where they were
+  if (at >= 0) (buttons()[Math.min(at, shown - 1)] || about).focus();
+  else if (left) about.focus();
 }
 
 forget.addEventListener("click", () => {
