@@ -213,7 +213,10 @@ class AdapterStore(StoreBase):
             self._delete_parts(adapter_parts, tenant, user)
             return at_once()
 
-        return self._taking_away(at_once, in_parts)
+        found = self._taking_away(at_once, in_parts)
+        if found:
+            self._empty_log()
+        return found
 
     def _note(
         self, material: Material, base: str, why: str, about: About | None, data: bytes | None
