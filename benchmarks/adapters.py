@@ -91,7 +91,18 @@ def main(
         "reasoner_tokens_a_second_ratio": ratio(stream["none"], stream["reasoner"]),
         "milliseconds_a_step": {n: [1000 * s for s in each] for n, each in steps.items()},
         "tokens_a_second": {n: [1 / s for s in each] for n, each in stream.items()},
-        "setting": vars(setting) | {"texts": texts, "persons": persons, "rank": rank},
+        "setting": {
+            "generator": backbone,
+            "reasoner": backbone,
+            "reasoner_layers": reasoner_layers,
+            "dtype": setting.dtype,
+            "prompt_tokens": prompt_tokens,
+            "rounds": rounds,
+            "texts": texts,
+            "persons": persons,
+            "rank": rank,
+            "seconds": "of the processor",
+        },
         "environment": describe_machine(),
     }
     Console().print(figures_table(f"{persons} persons among {texts} texts", figures))

@@ -82,7 +82,7 @@ class Adapter:
     @property
     def rank(self) -> int:
         """The largest of its changes."""
-        return max(len(a) for a, _ in self.changes.values())
+        return max((len(a) for a, _ in self.changes.values()), default=0)
 
     @property
     def bytes(self) -> int:

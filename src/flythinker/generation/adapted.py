@@ -48,10 +48,9 @@ def _linears(model: PreTrainedModel, part: Part) -> dict[str, Linear]:
     linears = {}
     for name in layers_to_adapt(model, part):
         layer: Any = model.get_submodule(name)
-        outputs, inputs = layer.weight.shape
-        if isinstance(layer, Conv1D):
-            outputs, inputs = inputs, outputs
-        linears[name] = Linear(inputs, outputs, layer.weight.device, layer.weight.dtype)
+        own = isinstance(layer, Conv1D)  # its weight lies the other way round
+        sizes = layer.weight.shape if own else (layer.in_features, layer.out_features)
+        linears[name] = Linear(*sizes, layer.weight.device, layer.weight.dtype)
     return linears
 
 
@@ -119,9 +118,13 @@ class AdaptedPart:
     """
 
     def __init__(self, base: Base, made: Made) -> None:
-        """`made` are the layers as they are now, with names as in `base`."""
+        """`made` are the layers as they are now; those that adapters change are named in `base`."""
         self.base = base
-        self._sites = [_Site(module, names, base) for module, names in made.items()]
+        self._sites = [
+            _Site(module, names, base)
+            for module, names in made.items()
+            if base.linears.keys() >= set(names)
+        ]
         self._one, self._many = _Changes(self._sites), _Changes(self._sites)
         self._hooks: list[RemovableHandle] = []
         self._rows: Tensor | None = None
@@ -147,7 +150,7 @@ class AdaptedPart:
     def use(self, rows: list[Adapter | None]) -> None:
         """Say whose adapter each row has in the passes from now on."""
         adapters = [adapter for adapter in rows if adapter is not None]
-        if not adapters:
+        if not adapters or not self._sites:
             for hook in self._hooks:
                 hook.remove()
             self._hooks = []
@@ -156,7 +159,8 @@ class AdaptedPart:
         self._changes = self._one if len(rows) == 1 else self._many
         self._changes.hold(adapters)
         changed = [row for row, adapter in enumerate(rows) if adapter is not None]
-        self._rows = None if len(changed) == len(rows) else torch.tensor(changed)
+        every = len(changed) == len(rows)
+        self._rows = None if every else torch.tensor(changed, device=self._sites[0].device)
         self._hooks = self._hooks or [
             site.module.register_forward_hook(partial(self._add, number))
             for number, site in enumerate(self._sites)
@@ -182,15 +186,15 @@ class _Site:
         linears = [base.linears[name] for name in names]
         self.module, self.names = module, names
         self.inputs, self.sizes = linears[0].inputs, [linear.outputs for linear in linears]
-        self._device = linears[0].device
+        self.device = linears[0].device
         # a CPU's small products of bf16 take up to three times as long
-        self._dtype = torch.float32 if self._device.type == "cpu" else linears[0].dtype
+        self._dtype = torch.float32 if self.device.type == "cpu" else linears[0].dtype
 
     def zeros(self, adapters: int, rank: int) -> tuple[Tensor, Tensor]:
         """Room for A [adapters, R, in] and Bᵀ [adapters, R, out]; each name has `rank` rows."""
         a, b = (
             torch.zeros(
-                (adapters, rank * len(self.names), size), device=self._device, dtype=self._dtype
+                (adapters, rank * len(self.names), size), device=self.device, dtype=self._dtype
             )
             for size in (self.inputs, sum(self.sizes))
         )
@@ -198,6 +202,7 @@ class _Site:
 
     def write(self, adapter: Adapter, a: Tensor, b: Tensor) -> None:
         """Lay out what `adapter` changes, in A [R, in] and Bᵀ [R, out]."""
+        a.zero_()
         b.zero_()
         room, begin = len(a) // len(self.names), 0
         for row, name, size in zip(range(0, len(a), room), self.names, self.sizes, strict=True):
@@ -220,7 +225,7 @@ class _Changes:
 
     def hold(self, adapters: Sequence[Adapter]) -> None:
         """Lay `adapters` out in this order; those that lie there already stay."""
-        rank = max(adapter.rank for adapter in adapters)
+        rank = max(1, *(adapter.rank for adapter in adapters))
         if len(adapters) > self._adapters or rank > self._rank:
             if len(adapters) > self._adapters:
                 self._adapters = max(len(adapters), 2 * self._adapters)

@@ -101,9 +101,9 @@ class Runner:
         """
         linear = {part: int8_linear if part in int8 else packed for part in get_args(Part)}
         reasoner = model.reasoner if model.config.fusion_weight else None
+        bases = bases_of(model)  # of weights that can still be read
         # both are known to work before either is used up
         ways = [slot_way(part) for part in (model.generator, reasoner) if part is not None]
-        bases = bases_of(model)  # of weights that can still be read
         if reasoner is not None:
             reasoner = CachedPart(reasoner, slots, linear["reasoner"], ways[1])
         generator = CachedGenerator(model.generator, slots, linear["generator"], ways[0])
