@@ -42,7 +42,7 @@ def _learn(model: str, user: str, texts: list[list[str]], folder: Path) -> dict[
     from flythinker.adapter import save_adapter
     from flythinker.model_folder import load_model_folder
 
-    documents = [Document(*text) for text in texts]
+    documents = [Document(text, title, date) for text, title, date in texts]
     try:
         split_newest(user, documents)
     except FlyThinkerError as error:
