@@ -48,9 +48,11 @@ def _linears(model: PreTrainedModel, part: Part) -> dict[str, Linear]:
     linears = {}
     for name in layers_to_adapt(model, part):
         layer: Any = model.get_submodule(name)
-        own = isinstance(layer, Conv1D)  # its weight lies the other way round
-        sizes = layer.weight.shape if own else (layer.in_features, layer.out_features)
-        linears[name] = Linear(*sizes, layer.weight.device, layer.weight.dtype)
+        if isinstance(layer, Conv1D):  # its weight lies the other way round
+            inputs, outputs = layer.weight.shape
+        else:
+            inputs, outputs = layer.in_features, layer.out_features
+        linears[name] = Linear(inputs, outputs, layer.weight.device, layer.weight.dtype)
     return linears
 
 
