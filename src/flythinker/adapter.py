@@ -2,6 +2,8 @@
 
 import hashlib
 import json
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from functools import cached_property
 from pathlib import Path
@@ -180,6 +182,19 @@ def merge_adapter(model: PreTrainedModel, adapter: Adapter, name: str) -> None:
     """
     check_base(adapter, fingerprint(model, adapter.about.part), name)
     merge_changes(model, adapter.changes, adapter.about.scale)
+
+
+@contextmanager
+def changed(model: PreTrainedModel, adapter: Adapter) -> Iterator[None]:
+    """A model with an adapter's changes merged, which it loses again to the bit."""
+    before = {name: model.get_submodule(name).weight.clone() for name in adapter.changes}
+    merge_changes(model, adapter.changes, adapter.about.scale)
+    try:
+        yield
+    finally:
+        with torch.no_grad():
+            for name, weight in before.items():
+                model.get_submodule(name).weight.copy_(weight)
 
 
 @torch.no_grad()

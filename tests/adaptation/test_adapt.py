@@ -1,6 +1,7 @@
 """What one person's texts change: learned, judged by the newest, kept or not, and put in."""
 
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -8,7 +9,8 @@ import torch
 from safetensors.torch import save_file
 
 from command import fail, succeed
-from flythinker.adaptation.adapt import AdaptSettings, adapt, split_newest
+from flythinker.adaptation.adapt import AdaptSettings, adapt
+from flythinker.adaptation.teaching import split_newest
 from flythinker.adapter import (
     fingerprint,
     layers_to_adapt,
@@ -17,7 +19,7 @@ from flythinker.adapter import (
     save_adapter,
 )
 from flythinker.data.batch import Collator, encode
-from flythinker.data.example import Document
+from flythinker.data.document import Document, Edit
 from flythinker.errors import FlyThinkerError
 from flythinker.model_folder import PersonalModel, load_model_folder
 from flythinker.scoring.losses import held_out_loss, token_losses
@@ -55,6 +57,25 @@ def loss(personal: PersonalModel, documents: list[Document]) -> float:
     return held_out_loss(
         token_losses(personal.model, rows, Collator(personal.tokenizer.pad_token_id), 4)
     )
+
+
+def test_an_edit_teaches_once_more_as_the_answer_to_what_was_asked():
+    texts = written(40)
+    edits = [
+        replace(text, edit_of=Edit(f"Write about {text.title}.", "What the model wrote."))
+        for text in texts[20:22] + texts[38:]
+    ]
+    plain, judged = split_newest("me", texts)
+    learned, held_out = split_newest("me", texts[:20] + edits[:2] + texts[22:38] + edits[2:])
+    assert [e.target for e in held_out] == [e.target for e in judged]
+    assert learned[: len(plain)] == [
+        replace(e, history=learned[i].history) for i, e in enumerate(plain)
+    ]
+    # not the newest two, which judge
+    assert [(e.query, e.target, len(e.history)) for e in learned[len(plain) :]] == [
+        (f"Write about {edit.title}.", edit.text, 20 + place)
+        for place, edit in enumerate(edits[:2])
+    ]
 
 
 def test_the_newest_fifth_judges_and_nothing_later_is_read():

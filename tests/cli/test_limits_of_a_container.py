@@ -2,9 +2,11 @@
 
 from pathlib import Path
 
+import psutil
 import pytest
 
-from flythinker.limits import cpu_limit, memory_limit, usable_cpus
+from flythinker import limits
+from flythinker.limits import cpu_limit, free_memory, memory_limit, usable_cpus
 
 
 def write(root: Path, files: dict[str, str]) -> None:
@@ -61,3 +63,12 @@ def test_without_limits_there_is_none(tmp_path: Path, files: dict[str, str]):
 
 def test_this_process_may_use_something():
     assert usable_cpus() > 0
+
+
+def test_free_memory_is_what_machine_and_group_leave(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(limits, "memory_limit", lambda: None)
+    machine = psutil.virtual_memory().available
+    assert free_memory() == pytest.approx(machine, rel=0.2)
+    limit = psutil.Process().memory_info().rss + machine // 10
+    monkeypatch.setattr(limits, "memory_limit", lambda: limit)
+    assert free_memory() == pytest.approx(machine // 10, rel=0.2)

@@ -117,6 +117,13 @@ def test_the_same_file_gives_the_same_examples(parquet, splits):
     assert len(build_novels(parquet, history=1)["test"][0].history) == 1
 
 
+def test_some_of_the_authors_have_the_same_examples(parquet, splits):
+    some = build_novels(parquet, history=3, authors=1)
+    (author,) = {e.user_id for e in some["train"]}
+    assert some == {n: [e for e in all_ if e.user_id == author] for n, all_ in splits.items()}
+    assert build_novels(parquet, history=3, authors=9) == splits
+
+
 def test_a_folder_gives_what_the_parquet_file_does(parquet, splits, tmp_path):
     for author, documents in read_novels(parquet).items():
         for book in documents:

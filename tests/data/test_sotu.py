@@ -75,6 +75,19 @@ def test_user_split_holds_out_whole_authors_by_seed():
     assert {e.user_id for e in build_sotu("user", seed=2)["test"]} != users["test"]
 
 
+def test_person_split_learns_of_whom_the_shared_model_never_read():
+    splits = build_sotu("person", seed=1)
+    users = {name: {example.user_id for example in splits[name]} for name in splits}
+
+    assert len(users["own"]) == 17
+    assert len(users["test"]) >= 10  # some wrote on two occasions only
+    assert users["test"] < users["own"]
+    assert not users["own"] & (users["train"] | users["val"])
+    for user in users["test"]:
+        last = max(e.date for e in splits["own"] if e.user_id == user)
+        assert last < min(e.date for e in splits["test"] if e.user_id == user)
+
+
 @pytest.mark.slow
 def test_building_is_deterministic(sotu):
     again = build_sotu("temporal")

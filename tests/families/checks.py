@@ -157,7 +157,7 @@ def _lora(model: FlyThinkerForCausalLM) -> None:
     config = LoraConfig(r=4, target_modules="all-linear", exclude_modules=r".*router")
     adapted = get_peft_model(copy.deepcopy(model), config)
     weights = [each for each in adapted.parameters() if each.requires_grad]
-    optimizer = torch.optim.SGD(weights, lr=1e-4)
+    optimizer = torch.optim.SGD(weights, lr=1e-2)
     before = adapted(ids, labels=ids).loss
     before.backward()
     optimizer.step()

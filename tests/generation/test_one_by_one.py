@@ -5,9 +5,11 @@ from dataclasses import replace
 
 import pytest
 import torch
+from random_adapters import merged, random_adapter
 from transformers import AutoModel, AutoModelForCausalLM
 
 from flythinker import FlyThinkerForCausalLM
+from flythinker.adapter import Adapter
 from flythinker.data.prompt import Prompt, PromptConfig
 from flythinker.generation.sampling import Sampling
 from flythinker.generation.writer import Writer
@@ -46,10 +48,10 @@ def fresh(personal: PersonalModel) -> PersonalModel:
     return replace(personal, model=copy.deepcopy(personal.model))
 
 
-def alone(personal: PersonalModel, ids: list[int]) -> str:
+def alone(personal: PersonalModel, ids: list[int], adapter: Adapter | None = None) -> str:
     """What `generate` writes with a model that has read nothing before."""
     batch = {"input_ids": torch.tensor([ids]), "max_new_tokens": 12, "min_new_tokens": 12}
-    written = fresh(personal).model.generate(**batch, do_sample=False)[0, len(ids) :]
+    written = merged(personal.model, adapter).generate(**batch, do_sample=False)[0, len(ids) :]
     return personal.tokenizer.decode(written, skip_special_tokens=True).strip()
 
 
@@ -60,3 +62,20 @@ def test_texts_of_any_length_side_by_side(personal):
     assert "depend on the longest text" in writer.slower
     texts = writer.write([Prompt(ids, [], ()) for ids in prompts], GREEDY)
     assert texts == expected
+
+
+@pytest.mark.parametrize("part", ["reasoner", "generator"])
+def test_texts_with_an_adapter_each(personal, part):
+    prompts = [random_ids(length, seed=length).tolist() for length in LENGTHS]
+    first, second = (random_adapter(personal.model, part, seed) for seed in (1, 2))
+    adapters = [first, None, second, first]
+    expected = [alone(personal, *each) for each in zip(prompts, adapters, strict=True)]
+    assert expected != [alone(personal, ids) for ids in prompts]
+    writer = Writer(fresh(personal), slots=2)
+    texts = [
+        writer.submit(Prompt(ids, [], ()), GREEDY, "", adapter)
+        for ids, adapter in zip(prompts, adapters, strict=True)
+    ]
+    while not writer.idle:
+        writer.step()
+    assert [text.text.strip() for text in texts] == expected

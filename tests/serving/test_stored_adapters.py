@@ -160,7 +160,8 @@ def test_who_forgets_is_not_learned_again_before_there_are_new_texts(store):
     assert store.new_words(candidates(store)[0], 100) == 3
 
 
-def test_nothing_of_a_forgotten_adapter_is_in_the_files(tmp_path):
+@pytest.mark.parametrize("how", ["forget", "forget_adapter"])
+def test_nothing_of_a_forgotten_adapter_is_in_the_files(tmp_path, how):
     store = Store.open(f"sqlite:///{tmp_path}/store.db")
     add(store, SEA)
     store.keep_adapter(material(store), adapter())
@@ -170,7 +171,7 @@ def test_nothing_of_a_forgotten_adapter_is_in_the_files(tmp_path):
         return any(piece in file.read_bytes() for file in tmp_path.iterdir())
 
     assert there()
-    store.forget("acme", "ann")
+    getattr(store, how)("acme", "ann")
     assert not there()
     store.close()
 

@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from peft import LoraConfig, get_peft_model
 from transformers import PreTrainedModel, set_seed
 
+from flythinker.adaptation.teaching import split_newest
 from flythinker.adapter import (
     About,
     Adapter,
@@ -30,7 +31,6 @@ from flythinker.adapter import (
 from flythinker.data.batch import Collator, Row, encode
 from flythinker.data.document import Document
 from flythinker.data.example import Example
-from flythinker.data.occasions import examples_by_occasion
 from flythinker.data.words import count_words
 from flythinker.errors import FlyThinkerError
 from flythinker.model_folder import PersonalModel
@@ -41,12 +41,8 @@ from flythinker.training.config import FlyThinkerTrainingArguments
 from flythinker.training.run import last_checkpoint
 from flythinker.training.trainer import FlyThinkerTrainer
 
-HELD_OUT = 0.2
-"""The newest part of a person's passages, which judges the adapter."""
-FEWEST_HELD_OUT = 5
-"""An interval over fewer texts says nothing: all of them may be better by chance."""
-
-_SCALE = 2.0
+SCALE = 2.0
+"""W becomes W + SCALE · B A."""
 
 
 @dataclass(frozen=True)
@@ -115,26 +111,15 @@ def adapt(
     base = fingerprint(personal.model, settings.part)
     texts = sha256("\0".join(example.target for example in learned).encode()).hexdigest()
     noted = {"base": base, "texts": texts, "settings": asdict(settings)}
-    checkpoint = last_checkpoint(work) if work.exists() else None
-    claim(work / "settings.json", noted, f"remove {work}", started=checkpoint is not None)
+    claim(work / "settings.json", noted, f"remove {work}", started=_checkpoint(work) is not None)
     rows, judged = (_rows(personal, examples) for examples in (learned, held_out))
     shared = personal.model.float()
     before = _losses(shared, judged, personal, "Loss without an adapter")
     started = time.monotonic()
-    model = _with_changes(shared, settings)
-    trainer = FlyThinkerTrainer(
-        model=model,
-        args=_arguments(work, settings, len(rows)),
-        train_dataset=rows,
-        data_collator=Collator(personal.tokenizer.pad_token_id),
-        processing_class=personal.tokenizer,
-    )
-    trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
+    changes = learn(personal, rows, work, settings)
     seconds = time.monotonic() - started
-    changes = _changes_of(model)
-    # judged as it is kept, and in the same precision as before: the Trainer's model may autocast
-    shared = model.unload()
-    merge_changes(shared, changes, _SCALE)
+    # judged as it is kept
+    merge_changes(shared, changes, SCALE)
     after = _losses(shared, judged, personal, "Loss with it")
     gain = paired_difference(after, before)
     losses = float(ratio(before.sum(0))), float(ratio(after.sum(0)))
@@ -142,28 +127,31 @@ def adapt(
     return Outcome(Adapter(about, changes), gain.high < 0)
 
 
-def split_newest(user: str, documents: Sequence[Document]) -> tuple[list[Example], list[Example]]:
-    """Examples of a person's passages to learn from, and the newest to judge by.
+def learn(
+    personal: PersonalModel, rows: Sequence[Row], work: Path, settings: AdaptSettings
+) -> Changes:
+    """Train changes of a float32 model on `rows`; the model itself stays as it is.
 
-    Those of one date stay together. Each has all strictly earlier passages as its history.
-
-    Raises:
-        FlyThinkerError: they are too few to learn from and to judge by.
+    A killed run goes on from its checkpoint in `work`.
     """
-    occasions = examples_by_occasion({user: documents}, keep_first=True).get(user, [])
-    total = sum(map(len, occasions))
-    wanted = max(math.ceil(HELD_OUT * total), FEWEST_HELD_OUT)
-    held_out: list[Example] = []
-    while occasions and len(held_out) < wanted:
-        held_out = occasions.pop() + held_out
-    learned = [example for occasion in occasions for example in occasion]
-    if len(learned) < FEWEST_HELD_OUT:
-        raise FlyThinkerError(
-            f"{user}: too little to learn from: {total} passages, of which the newest "
-            f"{len(held_out)} would judge and {len(learned)} teach; it takes {FEWEST_HELD_OUT} of "
-            "each, of different dates (date texts in their names: 2024-05-01-x.md)"
-        )
-    return learned, held_out
+    checkpoint = _checkpoint(work)
+    model = _with_changes(personal.model, settings)
+    trainer = FlyThinkerTrainer(
+        model=model,
+        args=_arguments(work, settings, len(rows)),
+        train_dataset=list(rows),
+        data_collator=Collator(personal.tokenizer.pad_token_id),
+        processing_class=personal.tokenizer,
+    )
+    trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
+    changes = _changes_of(model)
+    # the Trainer's model may autocast: what is measured later must be as before
+    model.unload()
+    return changes
+
+
+def _checkpoint(work: Path) -> Path | None:
+    return last_checkpoint(work) if work.exists() else None
 
 
 def _rows(personal: PersonalModel, examples: Sequence[Example]) -> list[Row]:
@@ -182,7 +170,7 @@ def _with_changes(model: PreTrainedModel, settings: AdaptSettings) -> PreTrained
     set_seed(settings.seed)
     config = LoraConfig(
         r=settings.rank,
-        lora_alpha=int(_SCALE * settings.rank),
+        lora_alpha=int(SCALE * settings.rank),
         target_modules=layers_to_adapt(model, settings.part),
     )
     return get_peft_model(model, config)
@@ -223,7 +211,7 @@ def _about(
         user=user,
         part=settings.part,
         base=base,
-        scale=_SCALE,
+        scale=SCALE,
         texts=len(learned),
         words=sum(count_words(example.target) for example in learned),
         held_out=held_out,

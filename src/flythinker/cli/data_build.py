@@ -84,9 +84,12 @@ def build_novels_files(
     ],
     history: Annotated[int, typer.Option(min=1, help="Earlier passages an example holds.")] = 4,
     limit: Limit = None,
+    authors: Annotated[
+        int | None, typer.Option(min=1, help="Only so many authors, a fixed sample.")
+    ] = None,
 ) -> None:
     """Novels: each author's last book is held out, earlier books are history."""
-    _write(out, build_novels(path, history), limit)
+    _write(out, build_novels(path, history, authors), limit)
 
 
 @app.command(

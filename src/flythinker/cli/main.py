@@ -7,6 +7,7 @@ import sys
 from logging import ERROR, getLogger
 from pathlib import Path
 from typing import Annotated
+from warnings import filterwarnings
 
 import typer
 
@@ -72,6 +73,8 @@ def common(
 
     # bitsandbytes asks a hub for kernels as it is imported; without them it works as well
     getLogger("bitsandbytes").setLevel(ERROR)
+    # PEFT's own question to transformers; nobody who reads it can do anything
+    filterwarnings("ignore", message=".*is_gradient_checkpointing", category=FutureWarning)
     logging.set_verbosity_error()
     logging.disable_progress_bar()  # of loading weights; trainings show their own
 

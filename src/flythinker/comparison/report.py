@@ -18,6 +18,7 @@ from flythinker.comparison.curves import (
     validation_curves,
 )
 from flythinker.comparison.efficiency import efficiency_section, read_efficiency
+from flythinker.comparison.persons import person_rows, persons_section
 from flythinker.comparison.run import TrialResult
 from flythinker.comparison.sections import (
     against_section,
@@ -64,7 +65,8 @@ def write_comparison(
     """Write `report.html`, `report.md` and `report.json` into the results folder.
 
     Returns the data of the JSON file: `results`, `against`, `positions`, `segments`, `personal`
-    (see `tables`), `histories` (see `by_history`), `curves` and `frontier` (see `curves`),
+    (see `tables`), `histories` (see `by_history`), `persons` (see `persons`), `curves` and
+    `frontier` (see `curves`),
     `attribution`, `efficiency` (None where not measured) and what ran.
     """
     section, references = comparison.section, [example.target for example in examples]
@@ -83,6 +85,7 @@ def write_comparison(
         ),
         "histories": history_rows(measured, examples, section),
         "personal": personal_rows(measured),
+        "persons": person_rows(measured),
         "attribution": attribution(written, examples) if written else None,
         "efficiency": read_efficiency(comparison),
         "trials": [_describe(result) for result in measured],
@@ -97,6 +100,7 @@ def write_comparison(
         along_section("Texts along the text", data["segments"], list(SEGMENT_METRICS)),
         history_section(data["histories"]),
         personal_section(data["personal"]),
+        persons_section(data["persons"]),
         attribution_section(data["attribution"], measured),
         data["efficiency"] and efficiency_section(data["efficiency"]),
         _texts(measured, examples),

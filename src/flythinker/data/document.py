@@ -1,6 +1,7 @@
 """One past text of a person, and how its date is written."""
 
 import re
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from datetime import date as calendar_date
 from typing import Any
@@ -35,6 +36,12 @@ class Document:
     def record(self) -> dict[str, Any]:
         """The document as a JSON object of a file, `edit_of` left out where there is none."""
         return {name: value for name, value in asdict(self).items() if value is not None}
+
+    @classmethod
+    def from_record(cls, record: Mapping[str, Any]) -> "Document":
+        """The document of such an object, whose fields are right."""
+        edit = record.get("edit_of")
+        return cls(**{**record, "edit_of": Edit(**edit) if edit else None})
 
 
 def is_iso_date(text: str) -> bool:

@@ -179,9 +179,8 @@ def _parse_example(
 def _parse_document(value: Any, where: str, field: str) -> Document:
     record = _check_object(value, Document, where, field)
     if (edit := record.get("edit_of")) is not None:
-        inner = f"{field}.edit_of" if field else "edit_of"
-        record = record | {"edit_of": Edit(**_check_object(edit, Edit, where, inner))}
-    return Document(**record)
+        _check_object(edit, Edit, where, f"{field}.edit_of" if field else "edit_of")
+    return Document.from_record(record)
 
 
 def _check_object(value: Any, schema: type, where: str, field: str) -> dict[str, Any]:

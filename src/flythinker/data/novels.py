@@ -31,7 +31,9 @@ class _Book:
     passages: list[Passage]
 
 
-def build_novels(path: str | Path, history: int = 4) -> dict[str, list[Example]]:
+def build_novels(
+    path: str | Path, history: int = 4, authors: int | None = None
+) -> dict[str, list[Example]]:
     """Build the splits `train`, `val` and `test`.
 
     Of an author with books of three years or more, the last book is held out: `val` are passages of
@@ -41,16 +43,22 @@ def build_novels(path: str | Path, history: int = 4) -> dict[str, list[Example]]
     Args:
         path: see `read_novels`.
         history: passages in an example's history, drawn by author, book and place in it.
+        authors: only so many of them, a fixed sample; the examples of each are the same.
 
     Raises:
         FlyThinkerError: see `read_novels`, or no author has books of three years.
     """
     splits: dict[str, list[Example]] = {"train": [], "val": [], "test": []}
     novels = read_novels(path)
-    for author in sorted(novels):
+    names = [
+        author
+        for author in sorted(novels)
+        if len({book.date for book in novels[author]}) >= MIN_YEARS
+    ]
+    if authors is not None:
+        names = sorted(random.Random(0).sample(names, min(authors, len(names))))
+    for author in names:
         books = sorted(novels[author], key=lambda book: (book.date, book.title))
-        if len({book.date for book in books}) < MIN_YEARS:
-            continue
         by_book = list(_examples(author, [_cut(book) for book in books], history))
         last = by_book.pop()
         third = len(last) // 3

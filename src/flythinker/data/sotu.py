@@ -8,6 +8,7 @@ import importlib.util
 import random
 import re
 from collections import defaultdict
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Literal
 
@@ -17,8 +18,9 @@ from flythinker.data.passages import Passage, temporal_split
 from flythinker.data.typography import plain_letters
 from flythinker.errors import FlyThinkerError
 
-SotuSplit = Literal["temporal", "user"]
+SotuSplit = Literal["temporal", "user", "person"]
 HELD_OUT = 0.15  # share of the authors in each of val and test of the user split
+PERSONS = 0.4  # of the authors that the person split learns one by one
 
 _NUMBER = re.compile(r"\S*\d\S*")
 _STAGE = re.compile(r"\[[^\]]*\]")  # [Applause]
@@ -28,12 +30,14 @@ _SPEAKER = re.compile(r"^(?:The President|The Speaker|Audience members?)\. *", r
 def build_sotu(
     split: SotuSplit, seed: int = 0, *, keep_first: bool = False
 ) -> dict[str, list[Example]]:
-    """Build the splits `train`, `val` and `test`.
+    """Build the splits `train`, `val` and `test`, and of `person` also `own`.
 
     Args:
         split: `temporal`: the last address(es) of each author are test and the one before val;
-            `user`: about 15 % of the authors are val and another 15 % test, drawn by `seed`.
-        seed: of the draw of held-out authors; `temporal` does not use it.
+            `user`: about 15 % of the authors are val and another 15 % test, drawn by `seed`;
+            `person`: of 40 % of the authors the last address(es) are test and the earlier ones
+            `own`, what there is to learn each of them from; train and val are others'.
+        seed: of the draw of held-out authors, which `temporal` does not use it.
         keep_first: also keep the addresses that have no history, an author's first.
 
     Raises:
@@ -45,6 +49,8 @@ def build_sotu(
     authors = sorted(author for author, examples in occasions.items() if any(examples))
     random.Random(seed).shuffle(authors)
     held_out = round(HELD_OUT * len(authors))
+    if split == "person":
+        return _persons(occasions, authors[: round(PERSONS * len(authors))])
     parts = {
         "val": authors[:held_out],
         "test": authors[held_out : 2 * held_out],
@@ -53,6 +59,22 @@ def build_sotu(
     return {
         name: [e for author in sorted(parts[name]) for group in occasions[author] for e in group]
         for name in ("train", "val", "test")
+    }
+
+
+def _persons(
+    occasions: Mapping[str, list[list[Example]]], persons: Collection[str]
+) -> dict[str, list[Example]]:
+    """The `person` split, with `persons` the authors that no training sees."""
+    theirs, others = (
+        temporal_split({a: e for a, e in occasions.items() if (a in persons) == held_out})
+        for held_out in (True, False)
+    )
+    return {
+        "train": others["train"] + others["test"],
+        "val": others["val"],
+        "own": theirs["train"] + theirs["val"],
+        "test": theirs["test"],
     }
 
 

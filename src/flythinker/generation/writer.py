@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Collection, Iterable, Iterator, Mapping
+from types import MappingProxyType
 
 import torch
 
@@ -167,15 +168,18 @@ class Writer:
         return [texts[number] for number in sorted(texts)]
 
     def write_each(
-        self, prompts: Mapping[int, Prompt], sampling: Sampling
+        self,
+        prompts: Mapping[int, Prompt],
+        sampling: Sampling,
+        adapters: Mapping[int, Adapter] = MappingProxyType({}),
     ) -> Iterator[tuple[int, str]]:
         """Write a response to each prompt, and yield it with its number as soon as it is over.
 
-        Text i is drawn as `sampling.for_text(i)`. They are begun in their order; abandoning the
-        iterator cancels those that are not over.
+        Text i is drawn as `sampling.for_text(i)`, with `adapters[i]` where there is one. They are
+        begun in their order; abandoning the iterator cancels those that are not over.
         """
         numbers = {
-            self.submit(prompt, sampling.for_text(number)): number
+            self.submit(prompt, sampling.for_text(number), adapter=adapters.get(number)): number
             for number, prompt in prompts.items()
         }
         try:

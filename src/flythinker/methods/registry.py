@@ -10,6 +10,7 @@ from flythinker.methods.late import Late
 from flythinker.methods.learned import Learned
 from flythinker.methods.nextquill import NextQuill
 from flythinker.methods.nonpers import NonPers
+from flythinker.methods.oppu import OPPU, PersonalReasoner
 from flythinker.methods.rag import RAG
 from flythinker.methods.restpg import RestPG
 from flythinker.methods.sft import SFT
@@ -29,4 +30,6 @@ METHODS: dict[str, type[Method]] = {
     "deep": Deep,
     "late": Late,
     "learned": Learned,
+    "oppu": OPPU,
+    "personal-reasoner": PersonalReasoner,
 }

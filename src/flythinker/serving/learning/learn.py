@@ -37,12 +37,13 @@ def main() -> None:
         json.dump(result, file)
 
 
-def _learn(model: str, user: str, texts: list[list[str]], folder: Path) -> dict[str, Any]:
-    from flythinker.adaptation.adapt import adapt, split_newest
+def _learn(model: str, user: str, texts: list[dict[str, Any]], folder: Path) -> dict[str, Any]:
+    from flythinker.adaptation.adapt import adapt
+    from flythinker.adaptation.teaching import split_newest
     from flythinker.adapter import save_adapter
     from flythinker.model_folder import load_model_folder
 
-    documents = [Document(text, title, date) for text, title, date in texts]
+    documents = [Document.from_record(text) for text in texts]
     try:
         split_newest(user, documents)
     except FlyThinkerError as error:

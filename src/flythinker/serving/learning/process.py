@@ -50,7 +50,7 @@ class LearningProcess:
             "nice": NICE,
             "model": model,
             "user": user,
-            "documents": [(each.text, each.title, each.date) for each in documents],
+            "documents": [each.record() for each in documents],
         }
         assert self._process.stdin is not None
         with suppress(BrokenPipeError):  # it has ended already, which `result` says

@@ -18,6 +18,7 @@ from flythinker.serving.storage.database import (
     users,
     writing,
 )
+from flythinker.serving.storage.documents import document_of
 from flythinker.serving.storage.user_index import Owner
 
 
@@ -167,7 +168,7 @@ class AdapterStore(StoreBase):
             if state is None:
                 return None
             rows = connection.execute(select(documents).where(documents.c.user == state.number))
-            texts = {row.id: Document(row.text, row.title, row.date) for row in rows}
+            texts = {row.id: document_of(row) for row in rows}
         owner = Owner(state.number, state.epoch, state.version)
         return Material(owner, state.learned or 0, texts)
 
@@ -212,7 +213,10 @@ class AdapterStore(StoreBase):
             self._delete_parts(adapter_parts, tenant, user)
             return at_once()
 
-        return self._taking_away(at_once, in_parts)
+        found = self._taking_away(at_once, in_parts)
+        if found:
+            self._empty_log()
+        return found
 
     def _note(
         self, material: Material, base: str, why: str, about: About | None, data: bytes | None

@@ -131,6 +131,13 @@ class StoreBase:
                 with suppress(DiskFull):
                     empty_log(self._engine)  # which gives the room back
 
+    def _empty_log(self) -> None:
+        """Let what was deleted leave the log, if there is room for that."""
+        try:
+            self._taking_away(lambda: empty_log(self._engine))
+        except DiskFull:
+            logger.warning("deleted texts stay in the database's log until there is room")
+
     def _delete_parts(self, table: Table, tenant: str, user: str) -> None:
         """Delete what `table` has of a user, a part at a time: each needs little room."""
         own = user_number(tenant, user).scalar_subquery()

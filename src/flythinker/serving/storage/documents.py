@@ -4,7 +4,6 @@ Every method takes the tenant, and none reaches beyond it.
 """
 
 import hashlib
-import logging
 import secrets
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -14,7 +13,6 @@ from typing import Any
 from sqlalchemy import Row, Select, delete, func, or_, select, update
 
 from flythinker.data.document import Document, Edit
-from flythinker.disk import DiskFull
 from flythinker.serving.errors import TooManyDocuments
 from flythinker.serving.storage.base import StoreBase
 from flythinker.serving.storage.database import (
@@ -28,8 +26,6 @@ from flythinker.serving.storage.database import (
     utc,
     writing,
 )
-
-logger = logging.getLogger(__name__)
 
 _BATCH = 100
 """Documents of an export that are in memory at the same time."""
@@ -92,10 +88,7 @@ class DocumentStore(StoreBase):
 
         found = self._taking_away(at_once, in_parts)
         if found:
-            try:
-                self._taking_away(lambda: empty_log(self._engine))  # texts are to leave the log too
-            except DiskFull:
-                logger.warning("deleted texts stay in the database's log until there is room")
+            self._empty_log()  # texts are to leave it too
         return found
 
     def add(
