@@ -23,10 +23,12 @@ import json, time, torch
 from dataclasses import asdict
 from flythinker.hardware import *
 
+torch.set_num_threads(1)  # two would wait for each other beside other work
+
 def seconds(dtype):
     a = torch.randn(384, 384).to(dtype)
     taken = []
-    for _ in range(12):
+    for _ in range(40):
         begun = time.perf_counter()
         a @ a
         taken.append(time.perf_counter() - begun)

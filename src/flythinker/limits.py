@@ -4,8 +4,6 @@ import os
 from collections.abc import Iterator
 from pathlib import Path
 
-import psutil
-
 _ROOT = Path("/sys/fs/cgroup")
 _OWN = Path("/proc/self/cgroup")
 
@@ -34,6 +32,8 @@ def memory_limit(root: Path = _ROOT, own: Path = _OWN) -> int | None:
 
 def free_memory() -> int:
     """Bytes that this process may still take: of the machine, and of what its groups allow."""
+    import psutil  # here: where it is broken, `doctor` still tells the rest
+
     limit, free = memory_limit(), psutil.virtual_memory().available
     return free if limit is None else min(free, limit - psutil.Process().memory_info().rss)
 
