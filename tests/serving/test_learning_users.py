@@ -171,7 +171,8 @@ def test_a_user_is_learned_written_with_and_forgotten(run, tmp_path):
     assert not list((tmp_path / "store.db.learning").glob("*-*"))
 
 
-@pytest.mark.parametrize("paused", [True, pytest.param(False, marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("paused", [True, False])
 def test_a_server_killed_while_it_learns_goes_on_where_it_was(run, tmp_path, paused):
     def checkpoints() -> list[Path]:
         return list((tmp_path / "store.db.learning").glob("*/work/checkpoint-*"))
@@ -202,6 +203,7 @@ def test_a_server_killed_while_it_learns_goes_on_where_it_was(run, tmp_path, pau
     assert max(steps) > ends
 
 
+@pytest.mark.slow
 def test_it_learns_with_a_low_priority_and_only_while_nothing_is_written(run):
     assert process.NICE == 19
     with run() as (url, server):
@@ -242,6 +244,7 @@ def test_what_is_forgotten_while_it_is_learned_is_gone(run, tmp_path):
         assert known(url, "bob") is None
 
 
+@pytest.mark.slow
 def test_that_nothing_was_learned_is_told_and_why(run):
     with run() as (url, _):
         add(url, written(30))
