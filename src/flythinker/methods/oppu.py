@@ -143,7 +143,7 @@ class OPPU(Method):
         """What these texts teach, from `shared` where it has been learned before."""
         settings = AdaptSettings(self.part, seed=self.config.training.seed)
         base = fingerprint(self.personal.model, self.part)
-        prompt = replace(self.config.prompt)
+        prompt = self.config.prompt
         depends = [base, repr(settings), repr(prompt), [(e.query, e.target) for e in examples]]
         name = hashlib.sha256(json.dumps(depends).encode()).hexdigest()[:16]
         file = self.shared / "adapters" / f"{name}.adapter"
