@@ -50,10 +50,3 @@ class Adapters:
                     _, oldest = self._held.popitem(last=False)
                     self.n_bytes -= oldest.bytes
             return self._held.get(key, adapter)
-
-    def forget(self, key: Hashable) -> None:
-        """Let go of an adapter, if it is here: its person wants it gone."""
-        with self._lock:
-            adapter = self._held.pop(key, None)
-            if adapter is not None:
-                self.n_bytes -= adapter.bytes
