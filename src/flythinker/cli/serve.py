@@ -1,5 +1,6 @@
 """`flythinker serve`."""
 
+import re
 from contextlib import AbstractContextManager, nullcontext
 from typing import Annotated, Literal
 
@@ -65,6 +66,14 @@ def serve(
             "you trust alone. Only with keys."
         ),
     ] = None,
+    allow_origin: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="ORIGIN",
+            help="Answer web pages of this origin, as app://obsidian.md; * with keys only. May be "
+            "repeated. Default: none but the server's own.",
+        ),
+    ] = None,
     adapt_after: Annotated[
         int | None,
         typer.Option(
@@ -111,6 +120,8 @@ def serve(
             "`flythinker keys create`",
             param_hint="--user-header",
         )
+    for origin in allow_origin or []:
+        _check_origin(origin, keys)
     settings = ServerSettings(
         host=host,
         require_keys=keys,
@@ -122,6 +133,7 @@ def serve(
         model_name=name or model_name(model),
         user_header=user_header,
         log_texts=log_texts,
+        allow_origins=tuple(allow_origin or ()),
     )
     log_as_json(log_texts)
     opened: AbstractContextManager[Engine]
@@ -151,3 +163,19 @@ def _keys_required(host: str, exist: bool) -> bool:
             param_hint="--host",
         )
     return exist
+
+
+def _check_origin(origin: str, keys: bool) -> None:
+    """Refuse what no browser sends as an origin, and everybody where nothing else is asked for."""
+    if origin == "*":
+        if not keys:
+            raise typer.BadParameter(
+                "without keys every page that you visit could read your users' writings: name the "
+                "origins, or make a key with `flythinker keys create`",
+                param_hint="--allow-origin",
+            )
+    elif not re.fullmatch(r"[a-z][a-z0-9+.-]*://[^/\s*]+", origin):
+        raise typer.BadParameter(
+            f"{origin!r} is no origin: scheme://host[:port], nothing after it",
+            param_hint="--allow-origin",
+        )

@@ -8,6 +8,7 @@ from fastapi import FastAPI
 from fastapi.responses import JSONResponse, PlainTextResponse, Response
 from prometheus_client import CONTENT_TYPE_LATEST
 from starlette.concurrency import run_in_threadpool
+from starlette.middleware.cors import CORSMiddleware
 from starlette.middleware.trustedhost import TrustedHostMiddleware
 from starlette.routing import Match, Mount
 from starlette.types import Scope
@@ -71,6 +72,14 @@ def create_app(
     app.include_router(adapters.router)
     install_error_handlers(app)
     app.add_middleware(Gate, settings=settings)
+    if settings.allow_origins:
+        app.add_middleware(
+            CORSMiddleware,
+            allow_origins=settings.allow_origins,
+            allow_methods=["GET", "POST", "DELETE"],
+            allow_headers=["*"],
+            expose_headers=["Retry-After"],
+        )
     if not settings.require_keys:
         # a web page must not reach in through a browser on this machine, nor a proxy from outside
         allowed = ["localhost", "127.0.0.1", "[::1]", settings.host]

@@ -20,6 +20,7 @@ class ServerSettings:
         max_concurrent_requests: the most of all tenants together.
         model_name: what clients call the model.
         user_header: the header in which a trusted proxy names the person; `None`: in none.
+        allow_origins: web pages of these origins may ask from a browser (CORS).
         log_texts: whether prompts, texts and what errors quote of them may be logged.
     """
 
@@ -33,3 +34,4 @@ class ServerSettings:
     model_name: str
     user_header: str | None = None
     log_texts: bool = False
+    allow_origins: tuple[str, ...] = ()
