@@ -13,6 +13,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from importlib import metadata
 from pathlib import Path
+from typing import Any
 
 import httpx
 import psutil
@@ -21,9 +22,10 @@ from openai import APIConnectionError, OpenAI
 from parity import config, greedy, model
 from transformers import PreTrainedTokenizerFast
 
-from flythinker import FlyThinkerForCausalLM
+from flythinker import FlyThinkerForCausalLM, Sampling, Writer, load
 from flythinker.data.example import Document, Example
 from flythinker.data.prompt import PromptConfig, build_prompt
+from flythinker.generation.backends.vllm_names import vllm_settings
 
 TOKENS = 20
 STARTUP_SECONDS = 400
@@ -146,6 +148,7 @@ def test_flythinker_serve_before_it(
     command = [*_flythinker_serve(folder, tmp_path), "--remote", str(client.base_url)]
     with _server(command) as ourselves:
         _check_personal_text(ourselves, ours, tokenizer)
+        _check_how_it_is_drawn(ourselves, folder)
 
 
 def test_flythinker_serve_starts_and_stops_vllm(
@@ -206,3 +209,42 @@ def _check_personal_text(
     expected = tokenizer.decode(ids[0, len(prompt) :], skip_special_tokens=True)
     written = answer.choices[0].message.content
     assert written.strip("\ufffd \n") == expected.strip("\ufffd \n")
+
+
+def _check_how_it_is_drawn(server: OpenAI, folder: Path) -> None:
+    """What changes how a text is drawn does so in vLLM as it does in the `Writer`."""
+    personal = load(folder)
+    writer = Writer(personal)
+    prompt = build_prompt(
+        Example("", "Write about the sea.", ""), personal.tokenizer, personal.prompt
+    )
+
+    def written_here(**settings: Any) -> str:
+        (text,) = writer.write([prompt], Sampling(TOKENS, **{"temperature": 0, **settings}))
+        return text
+
+    usual = written_here()
+    first, *_, last = personal.tokenizer.encode(usual, add_special_tokens=False)
+    for settings in (
+        {"presence_penalty": 1.9},
+        {"frequency_penalty": 1.9},
+        {"repetition_penalty": 1.9},
+        {"logit_bias": ((first, -100.0),)},
+        {"stop_token_ids": (last,)},
+        {"min_new_tokens": TOKENS, "ignore_eos": True, "repetition_penalty": 0.6},
+        {"temperature": 1.0, "top_k": 1},
+        {"temperature": 1.0, "min_p": 1.0},
+    ):
+        expected = written_here(**settings)
+        sampling = Sampling(TOKENS, **{"temperature": 0, **settings})
+        asked = vllm_settings(sampling)
+        answer = server.chat.completions.create(
+            model="ours",
+            messages=[{"role": "user", "content": "Write about the sea."}],
+            max_tokens=TOKENS,
+            temperature=sampling.temperature,
+            extra_body=asked,
+        )
+        text = answer.choices[0].message.content
+        assert text.strip("\ufffd \n") == expected.strip("\ufffd \n"), settings
+        assert (expected != usual) == (sampling.temperature == 0), settings

@@ -5,6 +5,7 @@ from flythinker.methods.coconut import Coconut
 from flythinker.methods.cos import CoS
 from flythinker.methods.cot import CoT
 from flythinker.methods.deep import Deep
+from flythinker.methods.distilled import Distilled
 from flythinker.methods.flythinker import FlyThinker
 from flythinker.methods.late import Late
 from flythinker.methods.learned import Learned
@@ -30,6 +31,7 @@ METHODS: dict[str, type[Method]] = {
     "deep": Deep,
     "late": Late,
     "learned": Learned,
+    "distilled": Distilled,
     "oppu": OPPU,
     "personal-reasoner": PersonalReasoner,
 }
