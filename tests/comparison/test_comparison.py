@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 import time
@@ -203,3 +204,25 @@ def test_swapped_histories_are_another_users_and_always_the_same(comparison_file
     assert not any(example.history for example in without_histories(examples))
     with pytest.raises(FlyThinkerError, match="needs two users"):
         swap_histories([example for example in examples if example.user_id == "ada"])
+
+
+def test_texts_are_cut_by_the_tokenizer_of_an_entry(comparison_file, backbone, tmp_path, caplog):
+    """The model of the config itself need not be there; without any, only that part is missing."""
+    own = shutil.copytree(backbone, tmp_path / "own")
+    path = comparison_file(
+        {"rag": {"set": [f"model.generator={own}", "model.reasoner=null"]}},
+        measure=["texts"],
+        response_tokens=120,
+        examples=4,
+    )
+    comparison = load_comparison(path, ["model.generator=nowhere"])
+    examples = read_test(comparison)
+    run(comparison, examples)
+    measured = collect(comparison, examples)
+    data = write_comparison(comparison, measured, examples, "With")
+    assert data["segments"]
+    shutil.rmtree(own)
+    without = write_comparison(comparison, measured, examples, "Without")
+    assert without["segments"] == []
+    assert without["results"] == data["results"]
+    assert "texts are not cut" in caplog.text

@@ -2,7 +2,6 @@
 
 import json
 from collections.abc import Sequence
-from functools import partial
 from typing import Any
 
 from rich.table import Table as TerminalTable
@@ -43,7 +42,6 @@ from flythinker.files import atomic_write
 from flythinker.reporting.format import ARROWS, COLOURS, SIGNS
 from flythinker.reporting.page import Cell, Section, Table, Text, facts, write_page
 from flythinker.reporting.sections import choose_examples
-from flythinker.training.run import run_tokenizer
 from flythinker.training.summary import training_seconds
 
 _SHOWN = (
@@ -80,9 +78,7 @@ def write_comparison(
         "against": against_rows(measured, examples),
         "curves": validation_curves(measured),
         "positions": position_rows(measured, examples, section),
-        "segments": segment_rows(
-            measured, references, section, partial(run_tokenizer, comparison.config)
-        ),
+        "segments": segment_rows(measured, references, section),
         "histories": history_rows(measured, examples, section),
         "personal": personal_rows(measured),
         "persons": person_rows(measured),

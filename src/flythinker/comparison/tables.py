@@ -1,16 +1,17 @@
 """Rows of what was measured: seeds pooled, each entry against the best baseline."""
 
-from collections.abc import Callable, Sequence
+import logging
+from collections.abc import Sequence
 from dataclasses import asdict
 from typing import Any
 
 import numpy as np
-from transformers import PreTrainedTokenizerBase
 
 from flythinker.comparison.config import CompareSection
 from flythinker.comparison.pooled import by_entry, losses_of, over_users, paired, pool
 from flythinker.comparison.run import TrialResult
 from flythinker.data.example import Example
+from flythinker.errors import FlyThinkerError
 from flythinker.evaluation.compare import (
     METRICS,
     Measurements,
@@ -24,6 +25,9 @@ from flythinker.methods.flythinker import FlyThinker
 from flythinker.progress import track
 from flythinker.scoring.losses import character_statistics, held_out_loss, loss_statistics
 from flythinker.scoring.significance import paired_difference, ratio
+from flythinker.training.run import run_tokenizer
+
+logger = logging.getLogger(__name__)
 
 SEGMENT = 100
 """Tokens of a segment of the response."""
@@ -89,16 +93,19 @@ def segment_rows(
     measured: Sequence[TrialResult],
     references: Sequence[str],
     section: CompareSection,
-    load_tokenizer: Callable[[], PreTrainedTokenizerBase],
 ) -> list[dict[str, Any]]:
     """Text metrics by segment, in the form of `position_rows`.
 
-    The tokenizer is loaded only if there are texts to cut.
+    Texts are cut by the tokenizer of an entry; if its model is not at hand, there are no segments.
     """
     written = [result for result in measured if result.texts is not None]
     if not written:
         return []
-    tokenizer = load_tokenizer()
+    try:
+        tokenizer = run_tokenizer(written[0].trial.config)
+    except FlyThinkerError as error:
+        logger.warning("texts are not cut into segments: %s", error)
+        return []
     by_trial = {
         result.trial.id: metrics_by_segment(
             result.texts or [],
