@@ -12,20 +12,12 @@ from pathlib import Path
 from statistics import median
 from typing import Annotated, Any
 
-import torch
 import typer
 from rich.console import Console
 
-from flythinker.adapter import (
-    About,
-    Adapter,
-    Part,
-    fingerprint,
-    layers_to_adapt,
-    load_adapter,
-    save_adapter,
-)
+from flythinker.adapter import Adapter, Part, load_adapter, save_adapter
 from flythinker.bench.decode import DecodeSetting, random_tokens, resolve, seconds_a_step
+from flythinker.bench.persons import random_adapter
 from flythinker.bench.rounds import alternate, as_json, describe_machine, figures_table, ratio
 from flythinker.data.prompt import Prompt, PromptConfig
 from flythinker.files import atomic_write
@@ -110,19 +102,6 @@ def main(
         with atomic_write(out) as file:
             json.dump(as_json(figures), file, indent=1)
             file.write("\n")
-
-
-def random_adapter(model: FlyThinkerForCausalLM, part: Part, rank: int, seed: int) -> Adapter:
-    """An adapter that says nothing, with changes of every layer."""
-    draw = torch.Generator().manual_seed(seed)
-    changes = {}
-    for name in layers_to_adapt(model, part):
-        out, inputs = model.get_submodule(name).weight.shape
-        a = torch.randn(rank, inputs, generator=draw)
-        b = 0.01 * torch.randn(out, rank, generator=draw)
-        changes[name] = (a.bfloat16(), b.bfloat16())
-    base = fingerprint(model, part)
-    return Adapter(About("a person", part, base, 2.0, *(0,) * 9, made=""), changes)
 
 
 def loading(adapters: list[Adapter]) -> dict[str, Any]:

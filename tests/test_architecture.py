@@ -19,8 +19,8 @@ ORDER = [
     "model_folder",
     "generation training vllm_plugin",
     "adaptation",
-    "methods evaluation bench doctor planning serving",
-    "bulk reporting",
+    "methods evaluation doctor planning serving",
+    "bench bulk reporting",
     "comparison judge inspect demo",
     "cli",
 ]

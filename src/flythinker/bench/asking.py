@@ -3,25 +3,34 @@
 import asyncio
 import time
 from collections import Counter
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from statistics import median, quantiles
 from typing import Any
 
 import openai
 
+from flythinker.data.document import Document
+
 NAME = "bench"
 """Of the model that is asked."""
 
 STUCK_SECONDS = 120  # without a word
 
+LENGTHS = (16, 32, 48, 96)  # tokens written
+DOCUMENTS = 20  # of an example's user, the newest
+
+_AT_ONCE = 500  # documents in a request
+
 
 @dataclass(frozen=True)
 class Ask:
-    """A request: whose, what, how long; every other one is personalized."""
+    """A request: whose, what, how long; with `ignore_eos` exactly so long."""
 
     user: str | None
     query: str
     max_tokens: int
+    ignore_eos: bool = False
 
 
 @dataclass
@@ -47,6 +56,23 @@ class Tally:
         }
 
 
+def client_of(url: str) -> openai.AsyncOpenAI:
+    """A client that repeats nothing by itself."""
+    return openai.AsyncOpenAI(
+        base_url=f"{url}/v1", api_key="none", max_retries=0, timeout=STUCK_SECONDS
+    )
+
+
+async def add_documents(
+    client: openai.AsyncOpenAI, user: str, documents: Iterable[Document]
+) -> None:
+    """Give the server texts of a user."""
+    records = [document.record() for document in documents]
+    for start in range(0, len(records), _AT_ONCE):
+        body = {"documents": records[start : start + _AT_ONCE]}
+        await client.post(f"/users/{user}/documents", body=body, cast_to=object)
+
+
 async def answer(
     client: openai.AsyncOpenAI, ask: Ask, tally: Tally, leave_after: int | None = None
 ) -> str:
@@ -63,6 +89,7 @@ async def answer(
             temperature=0,
             stream=True,
             stream_options={"include_usage": True},
+            extra_body={"ignore_eos": ask.ignore_eos},
         ) as stream:
             async for chunk in stream:
                 if chunk.usage is not None:

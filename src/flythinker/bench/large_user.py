@@ -8,12 +8,11 @@ from typing import Any
 
 import openai
 
-from flythinker.bench.asking import Ask, Tally, answer
-from flythinker.data.example import Example
+from flythinker.bench.asking import Ask, Tally, add_documents, answer
+from flythinker.data.example import Document, Example
 
 FEW = 10
 ROUNDS = 7
-_AT_ONCE = 500  # documents in a request
 _MOST_WORDS = 150  # of a document
 
 
@@ -66,10 +65,5 @@ async def _add(
     draw: random.Random,
 ) -> None:
     """Give a user so many documents of words in random order, no two alike."""
-    for start in range(0, count, _AT_ONCE):
-        texts = [
-            f"{' '.join(draw.choices(words, k=length))}. {draw.random()}"
-            for _ in range(start, min(start + _AT_ONCE, count))
-        ]
-        body = {"documents": [{"text": text, "date": "2024-05"} for text in texts]}
-        await client.post(f"/users/{user}/documents", body=body, cast_to=object)
+    texts = (f"{' '.join(draw.choices(words, k=length))}. {draw.random()}" for _ in range(count))
+    await add_documents(client, user, [Document(text, date="2024-05") for text in texts])

@@ -17,13 +17,23 @@ import openai
 import psutil
 from rich.table import Table
 
-from flythinker.bench.asking import NAME, STUCK_SECONDS, Ask, Tally, answer
+from flythinker.bench.asking import (
+    DOCUMENTS,
+    LENGTHS,
+    NAME,
+    Ask,
+    Tally,
+    add_documents,
+    answer,
+    client_of,
+)
 from flythinker.bench.large_user import large_user_figures
-from flythinker.bench.rounds import describe_machine
-from flythinker.bench.served import ServeSetting, server_of
+from flythinker.bench.learning import learning_figures
+from flythinker.bench.persons import persons_figures
+from flythinker.bench.rounds import as_json, describe_machine
+from flythinker.bench.served import Served, ServeSetting, server_of
 from flythinker.data.example import Example, read_examples, sample_examples
 
-LENGTHS = (16, 32, 48, 96)  # tokens written
 SAMPLE_SECONDS = 1.0
 FLAT = 0.03  # growth of memory that is none
 
@@ -36,16 +46,19 @@ def bench_serve(setting: ServeSetting) -> dict[str, Any]:
     those written alone, requests left over in the server, memory that grows after warm-up.
     """
     examples = sample_examples(read_examples(setting.data), setting.requests)
-    with server_of(setting) as (url, process):
-        return asyncio.run(_bench(setting, examples, url, process))
+    compared = {}  # on servers of their own
+    if setting.persons:
+        compared["persons"] = as_json(persons_figures(setting, examples))
+    if setting.learning:
+        compared["learning"] = as_json(learning_figures(setting, examples))
+    with server_of(setting) as served:
+        return asyncio.run(_bench(setting, examples, served)) | compared
 
 
 async def _bench(
-    setting: ServeSetting, examples: Sequence[Example], url: str, process: psutil.Process
+    setting: ServeSetting, examples: Sequence[Example], served: Served
 ) -> dict[str, Any]:
-    async with openai.AsyncOpenAI(
-        base_url=f"{url}/v1", api_key="none", max_retries=0, timeout=STUCK_SECONDS
-    ) as client:
+    async with client_of(served.url) as client:
         asks = await _store_users(client, examples)
         expected = [(await answer(client, ask, Tally())) for ask in asks]  # also warms up
         alone = Tally()
@@ -56,7 +69,7 @@ async def _bench(
         together = Tally()
         memory: list[float] = []
         begun = time.perf_counter()
-        async with _sampled(process, memory):
+        async with _sampled(served.process, memory):
             await asyncio.gather(
                 *(
                     _client(
@@ -150,12 +163,7 @@ async def _store_users(client: openai.AsyncOpenAI, examples: Sequence[Example]) 
     for number, (example, length) in enumerate(zip(examples, itertools.cycle(LENGTHS))):
         user = f"user-{number}" if number % 2 == 0 and example.history else None
         if user:
-            documents = [
-                {"text": one.text, "title": one.title, "date": one.date} for one in example.history
-            ]
-            await client.post(
-                f"/users/{user}/documents", body={"documents": documents[-20:]}, cast_to=object
-            )
+            await add_documents(client, user, example.history[-DOCUMENTS:])
         asks.append(Ask(user, example.query, length))
     return asks
 
@@ -217,4 +225,8 @@ def serve_table(figures: dict[str, Any]) -> Table:
     for name, value in figures["large_user"].items():
         table.add_row(f"large user: {name.replace('_', ' ')}", f"{value:.3g}", "")
     table.add_row("its growth after warm-up", "", f"{memory['growth_after_warm_up']:+.2%}")
+    for what in ("persons", "learning"):
+        for name, value in figures.get(what, {"spread": {}})["spread"].items():
+            cell = f"{value['value']:.2f} [{value['low']:.2f}, {value['high']:.2f}]"
+            table.add_row(f"{what}: {name.replace('_', ' ')}", "", cell)
     return table

@@ -16,12 +16,18 @@ import psutil
 from flythinker.bench.asking import NAME
 from flythinker.errors import FlyThinkerError
 
+START = "from flythinker.cli.main import main; main()"
+
+_DATABASE = "bench.db"
+
 
 @dataclass(frozen=True)
 class ServeSetting:
     """What is measured: the model, how many clients for how long, and what they do.
 
     `large_user`: documents of a user who is compared with one of ten; 0: nobody is.
+    `persons`: clients who have an adapter each, compared with nobody having one; 0: they are not.
+    `learning`: whether texts are compared while somebody is being learned and while nobody is.
     """
 
     model: str
@@ -35,11 +41,43 @@ class ServeSetting:
     prefix_mib: int = 256
     seed: int = 0
     large_user: int = 0
+    persons: int = 0
+    learning: bool = False
+
+
+@dataclass(frozen=True)
+class Served:
+    """A server that runs: where it answers, its process, and the folder of its database."""
+
+    url: str
+    process: psutil.Process
+    folder: Path
+
+    @property
+    def database(self) -> str:
+        """Its URL."""
+        return f"sqlite:///{self.folder}/{_DATABASE}"
+
+    @property
+    def learns(self) -> bool:
+        """Whether somebody is being learned, beyond the start of the process that does it."""
+        return any(self.folder.glob(f"{_DATABASE}.learning/*/work/settings.json"))
+
+    def seconds(self) -> float:
+        """Of the processor, that it has used."""
+        return sum(self.process.cpu_times()[:2])
+
+    def learning_seconds(self) -> float:
+        """Of the processor, that the process has used that is learning somebody; 0: nobody is."""
+        return sum(sum(child.cpu_times()[:2]) for child in self.process.children())
 
 
 @contextmanager
-def server_of(setting: ServeSetting) -> Iterator[tuple[str, psutil.Process]]:
-    """`flythinker serve` on a free port, in float32: there texts do not depend on their company."""
+def server_of(setting: ServeSetting, adapt_after: int | None = None) -> Iterator[Served]:
+    """`flythinker serve` on a free port, in float32: there texts do not depend on their company.
+
+    With `adapt_after` users of so many words are learned.
+    """
     with socket.create_server(("127.0.0.1", 0)) as free:
         port = free.getsockname()[1]
     with tempfile.TemporaryDirectory() as folder:
@@ -51,18 +89,20 @@ def server_of(setting: ServeSetting) -> Iterator[tuple[str, psutil.Process]]:
             "max-queue": setting.clients,
             "prefix-mib": setting.prefix_mib,
             "requests-per-minute": 0,
-            "database": f"sqlite:///{folder}/bench.db",
+            "database": f"sqlite:///{folder}/{_DATABASE}",
             "port": port,
         }
+        if adapt_after is not None:
+            options["adapt-after"] = adapt_after
         arguments = [f"--{name}={value}" for name, value in options.items()]
-        command = [sys.executable, "-c", "from flythinker.cli.main import main; main()", "serve"]
+        command = [sys.executable, "-c", START, "serve"]
         log = Path(folder, "log")
         with log.open("wb") as logs:
             server = subprocess.Popen([*command, *arguments], stderr=logs)
         try:
-            url = f"http://127.0.0.1:{port}"
-            _wait_for(url, server, log)
-            yield url, psutil.Process(server.pid)
+            served = Served(f"http://127.0.0.1:{port}", psutil.Process(server.pid), Path(folder))
+            _wait_for(served.url, server, log)
+            yield served
         finally:
             server.terminate()
             server.wait()

@@ -122,13 +122,37 @@ def serve(
     large_user: Annotated[
         int, typer.Option(help="Compare a user of so many documents with one of ten.", min=0)
     ] = 0,
+    persons: Annotated[
+        int,
+        typer.Option(
+            help="Compare so many of the clients having an adapter each with nobody having one.",
+            min=0,
+        ),
+    ] = 0,
+    learning: Annotated[
+        bool,
+        typer.Option(
+            "--learning", help="Compare texts while somebody is learned with texts while nobody is."
+        ),
+    ] = False,
     as_json: Json = False,
 ) -> None:
     """A server under load: clients at once against one at a time; exit code 1 if it misbehaves."""
     from flythinker.bench.serve import bench_serve, serve_table
     from flythinker.bench.served import ServeSetting
 
-    setting = ServeSetting(model, data, clients, seconds, slots=slots, large_user=large_user)
+    if persons > clients:
+        raise typer.BadParameter(f"--persons are some of the {clients} --clients")
+    setting = ServeSetting(
+        model,
+        data,
+        clients,
+        seconds,
+        slots=slots,
+        large_user=large_user,
+        persons=persons,
+        learning=learning,
+    )
     figures = bench_serve(setting)
     show({"serve": figures}, as_json, serve_table(figures))
     for failure in figures["failures"]:
