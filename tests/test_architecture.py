@@ -30,7 +30,7 @@ ROW = {room: number for number, row in enumerate(ORDER) for room in row.split()}
 ONLY = {
     "model": {"backbones"},  # it is the paper, and knows where the demo's backbone lies
     "data": {"errors", "files", "progress"},
-    "vllm_plugin": {"errors", "model", "model_folder"},
+    "vllm_plugin": {"errors", "model", "adapter", "model_folder"},
 }
 
 # Libraries that belong to one concern.

@@ -2,7 +2,7 @@
 
 import hashlib
 import json
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from functools import cached_property
@@ -111,12 +111,20 @@ def fingerprint(model: PreTrainedModel, part: Part) -> str:
 
     The numbers are rounded, so that a model is the same in whichever type it is loaded.
     """
-    digest = hashlib.sha256()
-    for name in layers_to_adapt(model, part):
-        weight = model.get_submodule(name).weight
-        first = weight.detach().flatten()[:64].to(torch.bfloat16).float().cpu().numpy()
-        digest.update(f"{name} {tuple(weight.shape)}".encode() + first.tobytes())
-    return digest.hexdigest()[:16]
+    return fingerprint_of(
+        beginning(name, model.get_submodule(name).weight) for name in layers_to_adapt(model, part)
+    )
+
+
+def beginning(layer: str, weight: Tensor) -> bytes:
+    """What a `fingerprint` takes of one layer."""
+    first = weight.detach().flatten()[:64].to(torch.bfloat16).float().cpu().numpy()
+    return f"{layer} {tuple(weight.shape)}".encode() + first.tobytes()
+
+
+def fingerprint_of(beginnings: Iterable[bytes]) -> str:
+    """The `fingerprint` of a part, from the `beginning` of each of its layers, in their order."""
+    return hashlib.sha256(b"".join(beginnings)).hexdigest()[:16]
 
 
 def check_base(adapter: Adapter, base: str | None, name: str) -> None:

@@ -5,7 +5,6 @@ from dataclasses import replace
 
 import pytest
 import torch
-from random_adapters import merged, random_adapter
 from transformers import AutoModel, AutoModelForCausalLM
 
 from flythinker import FlyThinkerForCausalLM
@@ -14,6 +13,7 @@ from flythinker.data.prompt import Prompt, PromptConfig
 from flythinker.generation.sampling import Sampling
 from flythinker.generation.writer import Writer
 from flythinker.model_folder import PersonalModel, load_tokenizer
+from random_adapters import merged, random_adapter
 from tiny import random_ids, tiny_config
 
 TRAINED = 16  # tokens, beyond which positions change

@@ -6,7 +6,6 @@ from dataclasses import replace
 import pytest
 import torch
 from given_texts import GivenTexts
-from random_adapters import merged, random_adapter
 from torch import nn
 from torch.testing import assert_close
 
@@ -15,6 +14,7 @@ from flythinker.adapter import Adapter, merge_changes
 from flythinker.errors import FlyThinkerError
 from flythinker.generation.cpu.int8 import round_to_int8
 from flythinker.generation.runner import Runner
+from random_adapters import merged, random_adapter
 from tiny import PLAIN, TOLERANCE, Variant, random_ids, tiny_flythinker
 
 LENGTHS = (5, 9, 4, 7)

@@ -5,7 +5,6 @@ from dataclasses import replace
 
 import pytest
 import torch
-from random_adapters import merged, random_adapter
 from test_writer import Always, make_twins
 from writers import GREEDY, alone, finish, make_writer
 
@@ -15,6 +14,7 @@ from flythinker.errors import FlyThinkerError
 from flythinker.generation.sampling import Sampling
 from flythinker.generation.writer import Writer
 from flythinker.model_folder import PersonalModel, load_tokenizer
+from random_adapters import merged, random_adapter
 from tiny import tiny_generator, tiny_reasoner
 
 PARTS = ("reasoner", "generator")

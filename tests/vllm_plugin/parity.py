@@ -62,8 +62,13 @@ def greedy(model: FlyThinkerForCausalLM, prompt: list[int], tokens: int, **how: 
     return model.generate(ids, do_sample=False, **length, **how)[0, len(prompt) :].tolist()
 
 
-def write(llm: Any, prompts: list[list[int]], tokens: int, **sampling: Any) -> list[Any]:
-    """vLLM's outputs; greedy unless `sampling` says otherwise."""
+def write(
+    llm: Any, prompts: list[list[int]], tokens: int, adapters: Any = None, **sampling: Any
+) -> list[Any]:
+    """vLLM's outputs; greedy unless `sampling` says otherwise.
+
+    `adapters` are requests of vLLM's for them, `None` or one (or `None`) a prompt.
+    """
     from vllm import SamplingParams
 
     how = SamplingParams(
@@ -76,7 +81,8 @@ def write(llm: Any, prompts: list[list[int]], tokens: int, **sampling: Any) -> l
             **sampling,
         }
     )
-    return llm.generate([{"prompt_token_ids": ids} for ids in prompts], how, use_tqdm=False)
+    texts = [{"prompt_token_ids": ids} for ids in prompts]
+    return llm.generate(texts, how, use_tqdm=False, lora_request=adapters)
 
 
 def written(outputs: list[Any]) -> list[list[int]]:

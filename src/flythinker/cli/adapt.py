@@ -75,6 +75,21 @@ def adapt(
     _print(outcome, out)
 
 
+@app.command(
+    epilog="Example: flythinker export-adapter me.adapter --out me.lora, then vllm serve "
+    "--enable-lora --lora-modules me=me.lora"
+)
+def export_adapter(
+    adapter: Annotated[Path, typer.Argument(help="File that `adapt` wrote.")],
+    out: Annotated[Path, typer.Option(help="Folder that vLLM loads.")],
+) -> None:
+    """Write an adapter as the folder that vLLM's multi-LoRA loads (docs/vllm.md)."""
+    from flythinker.adaptation.for_vllm import save_for_vllm
+    from flythinker.adapter import load_adapter
+
+    save_for_vllm(out, load_adapter(adapter))
+
+
 def _stored(database: str, tenant: str, user: str) -> list[Document]:
     """The texts of a user of a server, which may run meanwhile."""
     from flythinker.serving.storage.store import Store

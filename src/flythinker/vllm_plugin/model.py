@@ -9,20 +9,24 @@ from transformers import MODEL_FOR_CAUSAL_LM_MAPPING, PreTrainedConfig
 from vllm.compilation.backends import set_model_tag
 from vllm.config import VllmConfig
 from vllm.config.utils import replace
+from vllm.lora.model_manager import LoRAModelManager
+from vllm.model_executor.layers.linear import ReplicatedLinear
 from vllm.model_executor.layers.vocab_parallel_embedding import ParallelLMHead
 from vllm.model_executor.model_loader.utils import initialize_model
+from vllm.model_executor.models.interfaces import SupportsLoRA
 from vllm.model_executor.models.utils import AutoWeightsLoader
 
 from flythinker import model as on_transformers
 from flythinker.model import FlyThinkerConfig
 from flythinker.model.fusion import Fusion
+from flythinker.vllm_plugin.adapters import AdapterNames, make_room_for_nobody, restrict
 from flythinker.vllm_plugin.thoughts import ThoughtCache
 
 _ROWS = 4096
 """Of the embedding table that are measured at a time."""
 
 
-class FlyThinkerForCausalLM(nn.Module):
+class FlyThinkerForCausalLM(nn.Module, SupportsLoRA):
     """The model of `flythinker.model`, with vLLM's attention, batching and tensor parallelism.
 
     At λ = 0 only the Generator is made and loaded.
@@ -32,11 +36,13 @@ class FlyThinkerForCausalLM(nn.Module):
         reasoner: vLLM's causal LM of its family, without its head; `None` at λ = 0.
         projection: the d_R → d_G map, the same on every rank; `None` with `projection="pad"`.
         thoughts: those of all tokens in the cache.
+        hf_to_vllm_mapper: whose adapters it takes; `None` without `--enable-lora`.
     """
 
     generator: Any  # vLLM's classes are unknown to mypy
     reasoner: Any
-    projection: nn.Linear | None
+    projection: Any
+    hf_to_vllm_mapper: AdapterNames | None
     norm: Tensor  # of the Generator's embeddings, on average; float32
     inputs: Tensor  # of the Generator, [most tokens of a step, d_G]
 
@@ -45,19 +51,39 @@ class FlyThinkerForCausalLM(nn.Module):
         config: FlyThinkerConfig = vllm_config.model_config.hf_config
         self.config = config
         self.generator = _build(vllm_config, "generator", config.generator_config)
-        self.reasoner = self.projection = None
-        if not config.fusion_weight:
-            return
+        self.reasoner = self.projection = self.hf_to_vllm_mapper = None
+        if config.fusion_weight:
+            self._build_reasoner(vllm_config)
+        if (lora := vllm_config.lora_config) is not None:
+            self.hf_to_vllm_mapper = AdapterNames(config, self._here)
+            self.packed_modules_mapping = restrict(lora, self, self.hf_to_vllm_mapper.layers)
+
+    def _build_reasoner(self, vllm_config: VllmConfig) -> None:
+        """Make the Reasoner and what brings its thoughts to the Generator."""
+        config = self.config
         with set_model_tag("reasoner"):
             self.reasoner = _build(vllm_config, "reasoner", config.reasoner_config)
         _drop_head(self.reasoner)
-        if config.projection == "linear":
-            self.projection = nn.Linear(config.thought_size, config.hidden_size, bias=False)
+        if config.projection == "linear":  # a layer of vLLM's, which adapters can change
+            sizes = config.thought_size, config.hidden_size
+            self.projection = ReplicatedLinear(
+                *sizes, bias=False, return_bias=False, prefix="projection"
+            )
         self.thoughts = ThoughtCache(vllm_config, config.thought_size, "thoughts.0")
         self.register_buffer("norm", torch.ones((), dtype=torch.float32), persistent=False)
         # CUDA graphs of the Generator read their input where it was when they were captured
         most = vllm_config.scheduler_config.max_num_batched_tokens
         self.register_buffer("inputs", torch.empty(most, config.hidden_size), persistent=False)
+
+    @property
+    def lora_manager(self) -> LoRAModelManager:
+        """What vLLM sets once it has wrapped the layers that adapters change."""
+        return self._lora_manager
+
+    @lora_manager.setter
+    def lora_manager(self, manager: LoRAModelManager) -> None:
+        make_room_for_nobody(manager)
+        self._lora_manager = manager
 
     def embed_input_ids(self, input_ids: Tensor) -> Tensor:
         """The Generator's embeddings [tokens, d_G], without thoughts."""
@@ -100,6 +126,8 @@ class FlyThinkerForCausalLM(nn.Module):
 
         Returns: the names of the parameters that were loaded.
         """
+        if self.hf_to_vllm_mapper is not None:
+            weights = self.hf_to_vllm_mapper.read(weights)
         if self.reasoner is None:
             unused = ["reasoner.", "projection."]
             return AutoWeightsLoader(self, ignore_unexpected_prefixes=unused).load_weights(weights)
@@ -108,7 +136,7 @@ class FlyThinkerForCausalLM(nn.Module):
         return loaded
 
     def _renamed(self, weights: Iterable[tuple[str, Tensor]]) -> Iterable[tuple[str, Tensor]]:
-        """The Reasoner is saved as a backbone, and is a causal LM here.
+        """The tensors of a saved folder by their names here.
 
         A table that both parts share is saved once and loaded for each.
         """
@@ -117,12 +145,17 @@ class FlyThinkerForCausalLM(nn.Module):
             with torch.device("meta"):
                 tied = on_transformers.FlyThinkerForCausalLM(self.config)._tied_weights_keys
             shared = {saved: read for read, saved in tied.items()}
-        whole = MODEL_FOR_CAUSAL_LM_MAPPING[type(self.config.reasoner_config)]
-        inside = f"reasoner.{whole.base_model_prefix}."
         for name, weight in weights:
-            yield name.replace("reasoner.", inside, 1), weight
+            yield self._here(name), weight
             if name in shared:
-                yield shared[name].replace("reasoner.", inside, 1), weight
+                yield self._here(shared[name]), weight
+
+    def _here(self, name: str) -> str:
+        """The Reasoner is saved as a backbone, and is a causal LM here."""
+        if not name.startswith("reasoner."):
+            return name
+        whole = MODEL_FOR_CAUSAL_LM_MAPPING[type(self.config.reasoner_config)]
+        return name.replace("reasoner.", f"reasoner.{whole.base_model_prefix}.", 1)
 
     def _mean_embedding_norm(self) -> Tensor:
         """As `mean_embedding_norm`, of a table that may be in shards; a float32 scalar."""
