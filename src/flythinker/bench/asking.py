@@ -15,7 +15,7 @@ from flythinker.data.document import Document
 NAME = "bench"
 """Of the model that is asked."""
 
-STUCK_SECONDS = 120  # without a word
+STUCK_SECONDS = 600  # for a text, the time in the queue included
 
 LENGTHS = (16, 32, 48, 96)  # tokens written
 DOCUMENTS = 20  # of an example's user, the newest
