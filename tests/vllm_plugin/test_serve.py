@@ -23,9 +23,12 @@ from parity import config, greedy, model
 from transformers import PreTrainedTokenizerFast
 
 from flythinker import FlyThinkerForCausalLM, Sampling, Writer, load
+from flythinker.adaptation.for_vllm import save_for_vllm
+from flythinker.adapter import Adapter
 from flythinker.data.example import Document, Example
 from flythinker.data.prompt import PromptConfig, build_prompt
 from flythinker.generation.backends.vllm_names import vllm_settings
+from random_adapters import merged, random_adapter
 
 TOKENS = 20
 STARTUP_SECONDS = 400
@@ -56,11 +59,19 @@ def folder(
 
 
 @pytest.fixture(scope="module")
-def client(folder: Path) -> Iterator[OpenAI]:
-    """A client of `vllm serve`."""
+def me(ours: FlyThinkerForCausalLM) -> Adapter:
+    return random_adapter(ours)
+
+
+@pytest.fixture(scope="module")
+def client(folder: Path, me: Adapter, tmp_path_factory: pytest.TempPathFactory) -> Iterator[OpenAI]:
+    """A client of `vllm serve`, where the model `me` is `ours` with an adapter."""
+    adapters = tmp_path_factory.mktemp("adapters")
+    save_for_vllm(adapters / "me", me)
     settings = "--served-model-name ours --dtype float32 --enforce-eager"
     memory = "--kv-cache-memory-bytes 64M"
-    command = [*_serve_command(), str(folder), *settings.split(), *memory.split()]
+    lora = f"--enable-lora --max-lora-rank 8 --lora-modules me={adapters / 'me'}"
+    command = [*_serve_command(), str(folder), *settings.split(), *memory.split(), *lora.split()]
     with _server(command) as client:
         yield client
 
@@ -102,21 +113,23 @@ def _wait(client: OpenAI, server: subprocess.Popen[bytes]) -> None:
             time.sleep(0.5)
 
 
-def test_a_completion(client: OpenAI, ours: FlyThinkerForCausalLM) -> None:
-    """Token ids in, token ids and log-probabilities out."""
+@pytest.mark.parametrize("name", ["ours", "me"])
+def test_a_completion(name: str, client: OpenAI, ours: FlyThinkerForCausalLM, me: Adapter) -> None:
+    """Token ids in, token ids and log-probabilities out; with a person's adapter by its name."""
+    own = merged(ours, me if name == "me" else None)
     prompt = list(range(10, 60))
     answer = client.completions.create(
-        model="ours",
+        model=name,
         prompt=prompt,
         max_tokens=TOKENS,
         temperature=0,
         logprobs=1,
         extra_body={"return_token_ids": True, "min_tokens": TOKENS},
     ).choices[0]
-    expected = greedy(ours, prompt, TOKENS)
+    expected = greedy(own, prompt, TOKENS)
     assert answer.token_ids == expected
     with torch.no_grad():
-        likely = ours(torch.tensor([prompt + expected])).logits[0, len(prompt) - 1 : -1]
+        likely = own(torch.tensor([prompt + expected])).logits[0, len(prompt) - 1 : -1]
     likely = likely.log_softmax(-1)[range(TOKENS), expected]
     assert torch.allclose(torch.tensor(answer.logprobs.token_logprobs), likely, atol=1e-3)
 
