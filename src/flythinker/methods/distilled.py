@@ -1,4 +1,4 @@
-"""Thoughts distilled from a long history (not in the paper; a try, see docs/results.md).
+"""Thoughts distilled from a long history (not in the paper).
 
 Can thoughts carry what a long history says? The teacher is the Generator itself, reading the whole
 history; the student is the same Generator, frozen, reading a short one, with thoughts of a Reasoner
