@@ -229,7 +229,7 @@ def _check_how_it_is_drawn(server: OpenAI, folder: Path) -> None:
     personal = load(folder)
     writer = Writer(personal)
     prompt = build_prompt(
-        Example("", "Write about the sea.", ""), personal.tokenizer, personal.prompt
+        Example("", "Write about the sea.", "", ()), personal.tokenizer, personal.prompt
     )
 
     def written_here(**settings: Any) -> str:
