@@ -11,13 +11,13 @@ from typing import Any, Literal
 
 import torch
 from safetensors import SafetensorError
-from safetensors.torch import load, save
+from safetensors.torch import load, save, save_file
 from torch import Tensor, nn
 from transformers import PreTrainedModel
 from transformers.pytorch_utils import Conv1D
 
 from flythinker.errors import FlyThinkerError
-from flythinker.files import atomic_write
+from flythinker.files import atomic_folder, atomic_write
 
 Part = Literal["reasoner", "generator"]
 Changes = dict[str, tuple[Tensor, Tensor]]
@@ -180,6 +180,29 @@ def load_adapter(path: Path) -> Adapter:
     if not path.is_file():
         raise FlyThinkerError(f"{path}: no such adapter; `flythinker adapt` makes one")
     return parse_adapter(path.read_bytes(), str(path))
+
+
+def save_for_vllm(folder: Path, adapter: Adapter) -> None:
+    """Write the folder that a `LoRARequest` of vLLM names, in the form of PEFT's.
+
+    The tensors' names begin with the fingerprint of what the adapter changes: the plugin refuses
+    those of another model. An older folder is replaced, but what is loaded stays: vLLM tells
+    adapters, and prompts read with them, apart by name and path.
+    """
+    tensors = {}
+    for layer, (a, b) in adapter.changes.items():
+        name = f"base_model.model.{adapter.about.base}.{layer}"
+        tensors[f"{name}.lora_A.weight"] = a.contiguous()
+        tensors[f"{name}.lora_B.weight"] = b.contiguous()
+    settings = {
+        "peft_type": "LORA",
+        "r": adapter.rank,
+        "lora_alpha": adapter.about.scale * adapter.rank,
+        "target_modules": sorted(adapter.changes),
+    }
+    with atomic_folder(folder) as temporary:
+        save_file(tensors, temporary / "adapter_model.safetensors")
+        (temporary / "adapter_config.json").write_text(json.dumps(settings, indent=2))
 
 
 def merge_adapter(model: PreTrainedModel, adapter: Adapter, name: str) -> None:

@@ -263,10 +263,8 @@ def test_that_nothing_was_learned_is_told_and_why(run):
         assert found["last_try"]["gain"] is None
 
 
-@pytest.mark.parametrize(
-    "options", [("--engine", "vllm"), ("--remote", "http://x/v1"), ("--quantization", "int8")]
-)
-def test_only_the_local_engine_learns(options, folder):
+@pytest.mark.parametrize("options", [("--remote", "http://x/v1"), ("--quantization", "int8")])
+def test_what_does_not_write_with_adapters_does_not_learn(options, folder):
     given = ["serve", "--model", str(folder), "--adapt-after", "1000", *options]
     done = CliRunner().invoke(app, given, env={"COLUMNS": "200"})
     assert done.exit_code == 2

@@ -13,8 +13,7 @@ from test_families_on_vllm import SETTINGS
 from torch import nn
 
 from flythinker import FlyThinkerForCausalLM
-from flythinker.adaptation.for_vllm import save_for_vllm
-from flythinker.adapter import Adapter
+from flythinker.adapter import Adapter, save_for_vllm
 from random_adapters import merged, random_adapter
 
 TOKENS = 24

@@ -11,6 +11,7 @@ import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -23,11 +24,12 @@ from parity import config, greedy, model
 from transformers import PreTrainedTokenizerFast
 
 from flythinker import FlyThinkerForCausalLM, Sampling, Writer, load
-from flythinker.adaptation.for_vllm import save_for_vllm
-from flythinker.adapter import Adapter
+from flythinker.adapter import Adapter, save_for_vllm
 from flythinker.data.example import Document, Example
 from flythinker.data.prompt import PromptConfig, build_prompt
 from flythinker.generation.backends.vllm_names import vllm_settings
+from flythinker.serving.settings import DEFAULT_TENANT
+from flythinker.serving.storage.store import Store
 from random_adapters import merged, random_adapter
 
 TOKENS = 20
@@ -165,12 +167,28 @@ def test_flythinker_serve_before_it(
 
 
 def test_flythinker_serve_starts_and_stops_vllm(
-    folder: Path, ours: FlyThinkerForCausalLM, tokenizer: PreTrainedTokenizerFast, tmp_path: Path
+    folder: Path,
+    ours: FlyThinkerForCausalLM,
+    tokenizer: PreTrainedTokenizerFast,
+    me: Adapter,
+    tmp_path: Path,
 ) -> None:
+    """With it, a user's texts are written with what was learned of them, until it is forgotten."""
     command = [*_flythinker_serve(folder, tmp_path), "--engine", "vllm", "--dtype", "float32"]
     command += ["--vllm-args", "--enforce-eager --kv-cache-memory-bytes 64M"]
+    command += ["--adapt-after", "1000000"]  # nobody is learned here, who was is written with
     with _server(command) as ourselves:
         _check_personal_text(ourselves, ours, tokenizer)
+        store = Store.open(f"sqlite:///{tmp_path}/store.db")
+        material = store.material(DEFAULT_TENANT, "ann")
+        mine = replace(me, about=replace(me.about, user="ann"))
+        assert material is not None
+        assert store.keep_adapter(material, mine)
+        store.close()
+        learned = merged(ours, mine)
+        _check_personal_text(ourselves, learned, tokenizer, differs_from=ours)
+        httpx.delete(f"{ourselves.base_url}users/ann/adapter").raise_for_status()
+        _check_personal_text(ourselves, ours, tokenizer, differs_from=learned)
         assert _engines(folder)
     assert not _engines(folder)
 
@@ -202,7 +220,10 @@ def _engines(folder: Path) -> list[psutil.Process]:
 
 
 def _check_personal_text(
-    server: OpenAI, ours: FlyThinkerForCausalLM, tokenizer: PreTrainedTokenizerFast
+    server: OpenAI,
+    ours: FlyThinkerForCausalLM,
+    tokenizer: PreTrainedTokenizerFast,
+    differs_from: FlyThinkerForCausalLM | None = None,
 ) -> None:
     """vLLM writes for a user as transformers does, from the user's stored text."""
     query, past = "Write about the navy.", "The navy is what the nation looks to."
@@ -218,8 +239,16 @@ def _check_personal_text(
     example = Example("ann", query, "", (Document(past),))
     prompt = build_prompt(example, tokenizer, PromptConfig()).prompt_ids
     assert answer.usage.prompt_tokens == len(prompt)
-    ids = ours.generate(torch.tensor([prompt]), max_new_tokens=TOKENS, do_sample=False)
-    expected = tokenizer.decode(ids[0, len(prompt) :], skip_special_tokens=True)
+    expected, other = (
+        tokenizer.decode(
+            model.generate(torch.tensor([prompt]), max_new_tokens=TOKENS, do_sample=False)[
+                0, len(prompt) :
+            ],
+            skip_special_tokens=True,
+        )
+        for model in (ours, differs_from or ours)
+    )
+    assert (expected == other) == (differs_from is None)
     written = answer.choices[0].message.content
     assert written.strip("\ufffd \n") == expected.strip("\ufffd \n")
 

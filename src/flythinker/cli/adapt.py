@@ -84,8 +84,7 @@ def export_adapter(
     out: Annotated[Path, typer.Option(help="Folder that vLLM loads.")],
 ) -> None:
     """Write an adapter as the folder that vLLM's multi-LoRA loads (docs/vllm.md)."""
-    from flythinker.adaptation.for_vllm import save_for_vllm
-    from flythinker.adapter import load_adapter
+    from flythinker.adapter import load_adapter, save_for_vllm
 
     save_for_vllm(out, load_adapter(adapter))
 

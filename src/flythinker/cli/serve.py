@@ -92,11 +92,13 @@ def serve(
     from flythinker.serving.learning.start import make_learner
     from flythinker.serving.ops.logs import log_as_json
     from flythinker.serving.run import (
+        endpoint,
         local_engine,
         model_name,
         remote_engine,
         run_server,
         vllm_engine,
+        what_learns,
     )
     from flythinker.serving.settings import ServerSettings
     from flythinker.serving.storage.store import Store
@@ -107,10 +109,10 @@ def serve(
         raise typer.BadParameter("--vllm-args are for --engine vllm")
     if quantization and (engine == "vllm" or remote):
         raise typer.BadParameter("--quantization is for what this process writes with")
-    if adapt_after and (engine == "vllm" or remote or quantization):
+    if adapt_after and (remote or quantization):
         raise typer.BadParameter(
-            "--adapt-after needs the local engine, without --quantization: nothing else writes "
-            "with what was learned"
+            "--adapt-after needs --engine local, without --quantization, or --engine vllm: nothing "
+            "else writes with what was learned"
         )
     store = Store.open(database)
     keys = _keys_required(host, store.has_keys())
@@ -139,9 +141,10 @@ def serve(
     opened: AbstractContextManager[Engine]
     numbers = 0
     if engine == "vllm":
-        opened = vllm_engine(model, dtype, slots, vllm_args, settings)
+        base, numbers = what_learns(model) if adapt_after else (None, 0)
+        opened = vllm_engine(model, dtype, slots, vllm_args, settings, base)
     elif remote:
-        opened = nullcontext(remote_engine(model, remote, settings))
+        opened = nullcontext(remote_engine(model, endpoint(remote), settings))
     else:
         local, numbers = local_engine(
             model, dtype, slots, prefix_mib * MiB, max_queue, quantization

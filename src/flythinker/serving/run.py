@@ -6,16 +6,20 @@ import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import openai
 import uvicorn
-from transformers import AutoConfig
+from transformers import AutoConfig, AutoModelForCausalLM
 
+from flythinker.adapter import fingerprint
 from flythinker.backbones.packaged import resolve_backbone
 from flythinker.data.prompt import PromptConfig
+from flythinker.errors import FlyThinkerError
 from flythinker.generation.backends.local import LocalEngine
 from flythinker.generation.backends.protocol import Engine
 from flythinker.generation.backends.remote import RemoteEngine
+from flythinker.generation.backends.vllm_adapters import VllmAdapters
 from flythinker.generation.write import text_writer
 from flythinker.hardware import Precision, as_dtype
 from flythinker.model.config import context_length
@@ -23,6 +27,7 @@ from flythinker.model.quantization import Quantization
 from flythinker.model_folder import load_model_folder, load_tokenizer, read_prompt
 from flythinker.serving.app import create_app
 from flythinker.serving.learning.learner import Learner
+from flythinker.serving.learning.start import NO_REASONER
 from flythinker.serving.ops.vllm_server import vllm_server
 from flythinker.serving.settings import ServerSettings
 from flythinker.serving.storage.store import Store
@@ -77,13 +82,16 @@ def local_engine(
 
 
 def remote_engine(
-    model: str, url: str, settings: ServerSettings, longest: int | None = None
+    model: str,
+    client: openai.AsyncOpenAI,
+    settings: ServerSettings,
+    longest: int | None = None,
+    adapters: VllmAdapters | None = None,
 ) -> Engine:
-    """Write with the endpoint at `url`, which serves a model that is not loaded here.
+    """Write with the endpoint of `client`, which serves a model that is not loaded here.
 
-    `longest` is its context length, where it is not the model's.
+    `longest` is its context length, where it is not the model's; `adapters` are persons' there.
     """
-    client = openai.AsyncOpenAI(base_url=url, api_key=os.environ.get("OPENAI_API_KEY", "none"))
     if longest is None:
         longest = context_length(AutoConfig.from_pretrained(resolve_backbone(model)))
     return RemoteEngine(
@@ -93,16 +101,45 @@ def remote_engine(
         read_prompt(Path(model)) or PromptConfig(),
         longest,
         settings.max_concurrent_requests,
+        adapters,
     )
+
+
+def endpoint(url: str) -> openai.AsyncOpenAI:
+    """A client of an endpoint, with the key of the environment."""
+    return openai.AsyncOpenAI(base_url=url, api_key=os.environ.get("OPENAI_API_KEY", "none"))
 
 
 @contextmanager
 def vllm_engine(
-    model: str, dtype: Precision, slots: int, arguments: str, settings: ServerSettings
+    model: str,
+    dtype: Precision,
+    slots: int,
+    arguments: str,
+    settings: ServerSettings,
+    base: str | None = None,
 ) -> Iterator[Engine]:
-    """Write with a vLLM that starts here and ends with the block."""
-    with vllm_server(model, settings.model_name, dtype, slots, arguments) as (url, longest):
-        yield remote_engine(model, url, settings, longest)
+    """Write with a vLLM that starts here and ends with the block.
+
+    `base` is the `fingerprint` of the model's Reasoner; with it, persons' adapters are loaded.
+    """
+    started = vllm_server(model, settings.model_name, dtype, slots, arguments, base is not None)
+    with TemporaryDirectory(prefix="flythinker-adapters-") as folder, started as (url, longest):
+        client = endpoint(url)
+        adapters = VllmAdapters(client, base, Path(folder)) if base else None
+        yield remote_engine(model, client, settings, longest, adapters)
+
+
+def what_learns(model: str) -> tuple[str, int]:
+    """The `fingerprint` of a model's Reasoner and how many numbers the model has, on the CPU.
+
+    Raises:
+        FlyThinkerError: it has none.
+    """
+    loaded = AutoModelForCausalLM.from_pretrained(resolve_backbone(model), dtype="auto")
+    if getattr(loaded, "reasoner", None) is None:
+        raise FlyThinkerError(NO_REASONER)
+    return fingerprint(loaded, "reasoner"), loaded.num_parameters()
 
 
 def model_name(model: str) -> str:

@@ -243,6 +243,7 @@ class WritingService:
         return self._store.forget_adapter(tenant, user) and self._dropped(tenant, user)
 
     def _dropped(self, tenant: str, user: str) -> bool:
+        self._engine.forget(user)
         if self._learner:
             self._learner.drop(tenant, user)
         return True

@@ -110,6 +110,9 @@ class LocalEngine:
             return False
         return True
 
+    def forget(self, user: str) -> None:
+        """See `Engine`: it reads adapters from memory."""
+
     def stats(self) -> Stats:
         """See `Engine`."""
         writer, prefixes = self._writer, self._writer.runner.prefixes

@@ -190,6 +190,10 @@ class Engine(Protocol):
         """Whether texts can be written with it: it is of this model."""
         ...
 
+    def forget(self, user: str) -> None:
+        """Leave nothing of a user's adapters on a disk; called on any thread."""
+        ...
+
     def stats(self) -> Stats:
         """Counts for the metrics."""
         ...

@@ -3,6 +3,7 @@
 import asyncio
 import logging
 from collections.abc import Sequence
+from contextlib import AbstractAsyncContextManager, nullcontext
 from typing import Any
 
 import openai
@@ -21,6 +22,7 @@ from flythinker.generation.backends.protocol import (
     TokenLogprob,
     TokenText,
 )
+from flythinker.generation.backends.vllm_adapters import VllmAdapters
 from flythinker.generation.backends.vllm_names import vllm_settings
 from flythinker.generation.token_bytes import TokenBytes
 
@@ -39,7 +41,6 @@ class RemoteEngine:
     fusion_weight = 0.0  # not known here
     has_prompt_logprobs = False
     has_effects = False
-    adapter_base: str | None = None
 
     def __init__(
         self,
@@ -49,8 +50,11 @@ class RemoteEngine:
         prompt_config: PromptConfig,
         context_length: int,
         max_texts: int,
+        adapters: VllmAdapters | None = None,
     ) -> None:
         """Write with the endpoint's `model`, with up to `max_texts` texts there at a time.
+
+        `adapters` are persons' at the endpoint; `None`: it takes none.
 
         Raises:
             FlyThinkerError: the model's Reasoner has a prompt of its own, which cannot be sent.
@@ -60,6 +64,8 @@ class RemoteEngine:
         self.tokenizer = tokenizer
         self.prompt_config = prompt_config
         self.context_length = context_length
+        self.adapter_base = adapters.base if adapters else None
+        self._adapters = adapters
         self._names = TokenBytes(tokenizer)
         self._client = client
         self._model = model
@@ -95,7 +101,12 @@ class RemoteEngine:
 
     def takes(self, adapter: Adapter) -> bool:
         """See `Engine`."""
-        return False
+        return self._adapters is not None and self._adapters.takes(adapter)
+
+    def forget(self, user: str) -> None:
+        """See `Engine`."""
+        if self._adapters is not None:
+            self._adapters.forget(user)
 
     def stats(self) -> Stats:
         """See `Engine`."""
@@ -115,7 +126,10 @@ class RemoteEngine:
         """Write one text; whatever ends it early is handed to the client."""
         ended = False
         try:
-            async with await self._client.completions.create(**self._arguments(task)) as stream:
+            async with (
+                self._model_of(task) as model,
+                await self._client.completions.create(**self._arguments(task, model)) as stream,
+            ):
                 async for chunk in stream:
                     for choice in chunk.choices:
                         pieces.put(piece := self._piece(index, choice))
@@ -132,10 +146,16 @@ class RemoteEngine:
             logger.exception("an answer of the endpoint could not be read")
             pieces.put(errors.EndpointFailed(f"the engine: {type(error).__name__}"))
 
-    def _arguments(self, task: Task) -> dict[str, Any]:
+    def _model_of(self, task: Task) -> AbstractAsyncContextManager[str]:
+        """What the endpoint calls the model that the text is written with."""
+        if self._adapters is None or task.adapter is None:
+            return nullcontext(self._model)
+        return self._adapters.loaded(task.adapter)
+
+    def _arguments(self, task: Task, model: str) -> dict[str, Any]:
         sampling = task.sampling
         return {
-            "model": self._model,
+            "model": model,
             "prompt": task.prompt.prompt_ids,
             "max_tokens": sampling.max_new_tokens,
             "temperature": sampling.temperature,

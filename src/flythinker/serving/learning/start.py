@@ -18,6 +18,8 @@ from flythinker.serving.storage.store import Store
 
 logger = logging.getLogger(__name__)
 
+NO_REASONER = "this model has no Reasoner to learn with: leave --adapt-after out"
+
 _LEARNING_BYTES = 10**9
 """Of memory that learning takes beside the model: libraries, activations, what is learned."""
 
@@ -41,7 +43,7 @@ def make_learner(
     """
     work = _work_folder(database)
     if after is not None and engine.adapter_base is None:
-        raise FlyThinkerError("this model has no Reasoner to learn with: leave --adapt-after out")
+        raise FlyThinkerError(NO_REASONER)
     needed, free = 4 * numbers + _LEARNING_BYTES, free_memory()
     if after is not None and needed <= free:
         busy = partial(_is_busy, engine)

@@ -19,14 +19,16 @@ from transformers import AutoConfig
 import flythinker.model  # noqa: F401  # AutoConfig reads its folders then
 from flythinker.backbones.packaged import resolve_backbone
 from flythinker.errors import FlyThinkerError
+from flythinker.generation.backends.vllm_adapters import RANK, ROOM
 from flythinker.hardware import Precision, as_dtype, choose_dtype, dtype_name, processor
 
 _STOP_SECONDS = 30
+_PERSONS_A_STEP = 16
 
 
 @contextmanager
 def vllm_server(
-    model: str, name: str, dtype: Precision, slots: int, more: str = ""
+    model: str, name: str, dtype: Precision, slots: int, more: str = "", adapters: bool = False
 ) -> Iterator[tuple[str, int]]:
     """Run an OpenAI-compatible vLLM with our plugin as long as the context is open.
 
@@ -38,6 +40,7 @@ def vllm_server(
         dtype: what vLLM calls so; on a CPU without bf16 `auto` is float32.
         slots: texts at the same time.
         more: further arguments of `vllm serve`, as one would type them.
+        adapters: let `VllmAdapters` load those of persons.
 
     Yields:
         Its base URL, and the longest prompt and text together, in tokens, once it answers.
@@ -51,9 +54,13 @@ def vllm_server(
         )
     signal.signal(signal.SIGTERM, lambda *_: sys.exit())
     port = _free_port()
-    command = _command(resolve_backbone(model), name, dtype, slots, port) + shlex.split(more)
+    command = _command(resolve_backbone(model), name, dtype, slots, port)
+    environment = dict(os.environ)
+    if adapters:
+        command += _for_adapters(slots)
+        environment["VLLM_ALLOW_RUNTIME_LORA_UPDATING"] = "1"
     # a session of its own: the terminal's Ctrl-C must not break texts that we let finish
-    process = subprocess.Popen(command, start_new_session=True)
+    process = subprocess.Popen(command + shlex.split(more), env=environment, start_new_session=True)
     Thread(target=_watch, args=(process,), daemon=True).start()
     try:
         url = f"http://127.0.0.1:{port}/v1"
@@ -81,6 +88,13 @@ def _command(path: str, name: str, dtype: Precision, slots: int, port: int) -> l
         # a prompt in chunks and a seed, which we always send, end vLLM's engine on the CPU
         command.append("--no-enable-chunked-prefill")
     return command
+
+
+def _for_adapters(slots: int) -> list[str]:
+    # the more persons a step may have, the more memory vLLM keeps for them; other texts wait
+    persons = min(slots, _PERSONS_A_STEP)
+    settings = {"max-loras": persons, "max-cpu-loras": ROOM, "max-lora-rank": RANK}
+    return ["--enable-lora", *(f"--{name}={value}" for name, value in settings.items())]
 
 
 def _free_port() -> int:
