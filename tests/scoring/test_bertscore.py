@@ -1,7 +1,10 @@
+import shutil
+
 import numpy as np
 import pytest
 
 from flythinker.errors import FlyThinkerError
+from flythinker.scoring import bertscore as module
 from flythinker.scoring.bertscore import bertscore, bertscore_default
 
 TEXTS = [
@@ -49,3 +52,30 @@ def test_a_text_is_cut_at_the_encoders_last_position():
 def test_a_model_that_cannot_be_loaded_is_named(tmp_path):
     with pytest.raises(FlyThinkerError, match=r"cannot load the BERTScore model .*missing"):
         bertscore(["a"], ["b"], str(tmp_path / "missing"))
+
+
+def test_scores_are_remembered_and_texts_are_not(tmp_path, monkeypatch):
+    monkeypatch.setenv("FLYTHINKER_CACHE", str(tmp_path / "cache"))
+    encoder = tmp_path / "encoder"
+    shutil.copytree(bertscore_default(), encoder)
+    scores = bertscore(LIKE, TEXTS, str(encoder))
+
+    def no_model(name):
+        raise AssertionError(f"{name} is loaded again")
+
+    monkeypatch.setattr(module, "_load", no_model)
+    monkeypatch.setattr(module, "_F1", {})  # as in another process
+    assert bertscore(LIKE, TEXTS, str(encoder)).tolist() == scores.tolist()
+    kept = b"".join(file.read_bytes() for file in (tmp_path / "cache").rglob("*") if file.is_file())
+    assert b"harbor" not in kept
+
+    monkeypatch.setattr(module, "_F1", {})
+    (encoder / "config.json").touch()  # perhaps another model
+    with pytest.raises(AssertionError, match="is loaded again"):
+        bertscore(LIKE, TEXTS, str(encoder))
+
+
+def test_a_cache_that_cannot_be_written_is_none(tmp_path, monkeypatch):
+    (tmp_path / "file").touch()
+    monkeypatch.setenv("FLYTHINKER_CACHE", str(tmp_path / "file"))
+    assert bertscore(["Snow fell here."], ["Snow fell there."])[0] > 50

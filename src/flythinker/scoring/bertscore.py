@@ -4,16 +4,21 @@ Zhang et al. (2020), "BERTScore: Evaluating Text Generation with BERT", computed
 package `bert-score`, without idf weights and without rescaling to a baseline.
 """
 
+import json
 from collections import defaultdict
 from collections.abc import Sequence
 from functools import cache
+from hashlib import sha256
+from pathlib import Path
 
+import joblib
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
 from flythinker.data.encoder import minilm_folder
 from flythinker.errors import FlyThinkerError
+from flythinker.files import user_cache
 
 _CHUNK = 64
 """Pairs scored at a time: the package holds a vector for each token of all its texts."""
@@ -32,7 +37,9 @@ def bertscore(
     other at its last. A text beyond the encoder's positions (MiniLM: 512 tokens) is cut there.
 
     The F1 of unlike texts is far above 0, so compare scores only with scores of the same model.
-    A pair is scored once a process. Raises `FlyThinkerError` if the model cannot be loaded.
+    What is scored is remembered in the user's cache, by a hash of the texts and the model, so that
+    a report that is made again takes no time for it. Raises `FlyThinkerError` if the model cannot
+    be loaded.
     """
     name = model or bertscore_default()
     if name is None:
@@ -47,9 +54,10 @@ def bertscore(
         for prediction, reference in dict.fromkeys(pairs)
         if prediction.strip() and reference.strip() and (name, prediction, reference) not in _F1
     ]
+    remembered = _memory().cache(_f1, ignore=["name", "pairs"])  # no text is kept
     for start in range(0, len(new), _CHUNK):
         chunk = new[start : start + _CHUNK]
-        scores = _f1(name, [prediction for prediction, _ in chunk], [text for _, text in chunk])
+        scores = remembered(_key(name, chunk), name, chunk)
         _F1.update({(name, *pair): 100 * f1 for pair, f1 in zip(chunk, scores, strict=True)})
     return np.array([_F1.get((name, *pair), 0.0) for pair in pairs], dtype=np.float64)
 
@@ -60,12 +68,29 @@ def bertscore_default() -> str | None:
     return None if folder is None else str(folder)
 
 
-def _f1(name: str, predictions: list[str], references: list[str]) -> list[float]:
+def _memory() -> joblib.Memory:
+    try:
+        return joblib.Memory(user_cache() / "bertscore", verbose=0)
+    except OSError:  # nothing can be written there
+        return joblib.Memory(None)
+
+
+def _key(name: str, pairs: list[tuple[str, str]]) -> str:
+    """What scores depend on; files of a model's folder are told by size and time."""
+    files = [
+        (file.name, file.stat().st_size, file.stat().st_mtime_ns)
+        for file in sorted(Path(name).glob("*"))
+    ]
+    return sha256(json.dumps([name, files, pairs]).encode()).hexdigest()
+
+
+def _f1(key: str, name: str, pairs: list[tuple[str, str]]) -> list[float]:
     # Slow to import, and not needed where the metric is left out.
     from bert_score.utils import bert_cos_score_idf
 
     tokenizer, model = _load(name)
     weights = defaultdict(lambda: 1.0, {tokenizer.cls_token_id: 0.0, tokenizer.sep_token_id: 0.0})
+    predictions, references = ([pair[side] for pair in pairs] for side in (0, 1))
     scores = bert_cos_score_idf(
         model, references, predictions, tokenizer, weights, batch_size=16, device=model.device
     )
