@@ -12,6 +12,7 @@ from flythinker.data.prompt import (
     Turn,
     build_prompt,
     end_of_turn_id,
+    text_ids,
 )
 from flythinker.errors import FlyThinkerError
 
@@ -127,6 +128,20 @@ def test_a_cut_response_ends_with_a_sentence_and_without_eos(tokenizer):
     exact = len(tokenizer(EXAMPLE.target)["input_ids"])
     prompt = build_prompt(EXAMPLE, tokenizer, replace(CONFIG, response_tokens=exact))
     assert prompt.response_ids[-1] == end_of_turn_id(tokenizer)
+
+
+def test_a_response_that_is_cut_at_a_token_shows_that_another_sentence_begins(tokenizer):
+    target = "One two. Three four five. Six seven."
+    whole = text_ids(tokenizer, target)
+    first = len(text_ids(tokenizer, "One two."))
+
+    def ids(budget: int) -> list[int]:
+        config = PromptConfig(response_tokens=budget, response_cut="token")
+        return build_prompt(Example("me", "q", target, ()), tokenizer, config).response_ids
+
+    assert ids(first + 1) == whole[: first + 1]  # what a cut at a sentence leaves out
+    assert ids(len(whole) - 1) == whole[:-1]
+    assert ids(len(whole)) == [*whole, end_of_turn_id(tokenizer)]
 
 
 def test_a_text_that_does_not_fit_keeps_its_most_relevant_sentences_in_their_order():

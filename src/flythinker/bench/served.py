@@ -89,6 +89,7 @@ def server_of(setting: ServeSetting, adapt_after: int | None = None) -> Iterator
             "max-queue": setting.clients,
             "prefix-mib": setting.prefix_mib,
             "requests-per-minute": 0,
+            "max-documents-per-user": 10_000 + setting.large_user,  # more than anybody is given
             "database": f"sqlite:///{folder}/{_DATABASE}",
             "port": port,
         }

@@ -39,14 +39,17 @@ _PLACEHOLDERS = re.compile("\ue000([0-9]+)\ue001")
 
 @dataclass(frozen=True)
 class PromptConfig:
-    """How a prompt is made. The budgets are in tokens; each text is cut at a sentence end.
+    """How a prompt is made. The budgets are in tokens; texts are cut at sentence ends.
 
     Of a past text that does not fit, `cut` keeps the sentences most `relevant` to the query, or
     the `beginning`, which may be none; default: `beginning`, as of models trained before there
     was a choice. `encoder` is the sentence encoder of `dense` retrieval, a folder or hub name such
     as a multilingual one; default: MiniLM. With `reasoner_k` the Reasoner gets a prompt of its
     own, of up to `reasoner_k` past texts in `reasoner_profile_tokens` (default: `profile_tokens`),
-    while the Generator reads `k`.
+    while the Generator reads `k`. A response that does not fit ends with its last `token` that
+    does or its last `sentence`; default: `sentence`, as of models trained before there was a
+    choice. That one teaches to stop: near the budget a model sees which sentences were the last
+    ones, but not after which another began (docs/from-scratch.md).
 
     >>> from flythinker import PromptConfig
     >>> PromptConfig(k=2, profile_tokens=400).retrieval
@@ -63,6 +66,7 @@ class PromptConfig:
     reasoner_profile_tokens: int | None = None
     cut: Cut | None = None
     encoder: str | None = None
+    response_cut: Literal["token", "sentence"] | None = None
 
 
 @dataclass(frozen=True)
@@ -139,12 +143,21 @@ def build_prompt(
         budget = config.reasoner_profile_tokens or config.profile_tokens
         reasoner_ids = prompt(profile(config.reasoner_k, budget))
 
-    target = example.target.strip()
-    response = cut_to_tokens(target, config.response_tokens, tokenize)
-    response_ids = tokenize(response)
-    if target and response == target:
-        response_ids.append(end_of_turn_id(tokenizer))
+    response_ids = _response_ids(example.target.strip(), tokenizer, config)
     return Prompt(prompt(documents), response_ids, documents, reasoner_ids)
+
+
+def _response_ids(
+    target: str, tokenizer: PreTrainedTokenizerBase, config: PromptConfig
+) -> list[int]:
+    """See `Prompt.response_ids`."""
+    ids = text_ids(tokenizer, target)
+    if len(ids) <= config.response_tokens:
+        return [*ids, end_of_turn_id(tokenizer)] if target else []
+    if config.response_cut == "token":
+        return ids[: config.response_tokens]
+    tokenize = partial(text_ids, tokenizer)
+    return tokenize(cut_to_tokens(target, config.response_tokens, tokenize))
 
 
 def ranked_texts(example: Example, config: PromptConfig) -> list[Document]:
