@@ -8,6 +8,7 @@ import os
 import socket
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -177,6 +178,7 @@ def test_flythinker_serve_starts_and_stops_vllm(
     command = [*_flythinker_serve(folder, tmp_path), "--engine", "vllm", "--dtype", "float32"]
     command += ["--vllm-args", "--enforce-eager --kv-cache-memory-bytes 64M"]
     command += ["--adapt-after", "1000000"]  # nobody is learned here, who was is written with
+    before = _adapter_folders()
     with _server(command) as ourselves:
         _check_personal_text(ourselves, ours, tokenizer)
         store = Store.open(f"sqlite:///{tmp_path}/store.db")
@@ -187,7 +189,12 @@ def test_flythinker_serve_starts_and_stops_vllm(
         store.close()
         learned = merged(ours, mine)
         _check_personal_text(ourselves, learned, tokenizer, differs_from=ours)
+        (kept,) = _adapter_folders() - before
         httpx.delete(f"{ourselves.base_url}users/ann/adapter").raise_for_status()
+        deadline = time.monotonic() + 10
+        while kept.exists():
+            assert time.monotonic() < deadline, "what was forgotten lies on the disk"
+            time.sleep(0.05)
         _check_personal_text(ourselves, ours, tokenizer, differs_from=learned)
         assert _engines(folder)
     assert not _engines(folder)
@@ -211,6 +218,11 @@ def test_flythinker_serve_ends_with_its_vllm(folder: Path, tmp_path: Path) -> No
 def _flythinker_serve(folder: Path, tmp_path: Path) -> list[str]:
     command = [str(Path(sys.executable).with_name("flythinker")), "serve", "--model", str(folder)]
     return [*command, "--name", "ours", "--database", f"sqlite:///{tmp_path}/store.db"]
+
+
+def _adapter_folders() -> set[Path]:
+    """Those that servers of this machine have written for vLLM."""
+    return set(Path(tempfile.gettempdir()).glob("flythinker-adapters-*/adapter-*"))
 
 
 def _engines(folder: Path) -> list[psutil.Process]:
